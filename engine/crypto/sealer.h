@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealer: the cryptographic work of one SA on one thread, a run of boxes per call.
+//
+// A box is one ESP packet in memory (RFC 4303 §2), header first:
+//
+//   packet -> | SPI 4 | sequence 4 | IV iv_size | text text_size | ICV icv_size |
+//
+// AEAD, or cipher then MAC, is the sealer's affair; so is where the high half of an extended
+// sequence number enters (AEAD: between SPI and low half, RFC 4106 §5; MAC: behind the text,
+// RFC 4303 §2.2.1). The caller writes SPI, low sequence number and IV.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/base/types.h"
+
+namespace xfrmfs::engine {
+
+/// How the IV of each packet must be chosen.
+enum class IvRule : std::uint8_t {
+  kNone,           // there is no IV
+  kUnique,         // never twice under one key: derived from the sequence number (RFC 4106 §3.1)
+  kUnpredictable,  // from a random source (RFC 3602 §2.1)
+};
+
+/// The fixed shape of an algorithm's boxes.
+struct BoxShape {
+  std::uint8_t iv_size = 0;
+  std::uint8_t icv_size = 0;
+  std::uint8_t alignment = 4;  // text_size is a multiple of it: cipher block, 4 at least
+  IvRule iv_rule = IvRule::kNone;
+};
+
+struct Box {
+  std::byte* packet = nullptr;        // the ESP header
+  const std::byte* source = nullptr;  // sealing: the clear text if it is not in place; else null
+  std::uint32_t text_size = 0;
+  SeqNo sequence = 0;                 // all 64 bits; the high half matters with ESN only
+  bool ok = false;                    // result: sealed; or opened and its ICV was right
+};
+
+/// Made with the SA, for one thread and one direction; that thread alone calls it.
+/// seal() and open() do not allocate, throw or lock.
+class Sealer {
+ public:
+  virtual ~Sealer() = default;
+  /// Text becomes ciphertext, ICV is written. !ok leaves the box's bytes undefined.
+  virtual void seal(std::span<Box> run) noexcept = 0;
+  /// Verifies, then decrypts in place. !ok: the ICV was wrong and the text must not be used.
+  virtual void open(std::span<Box> run) noexcept = 0;
+};
+
+}  // namespace xfrmfs::engine

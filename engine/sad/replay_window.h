@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The anti-replay window of one SA.
+//
+// Which numbers may still arrive?  RFC 4303 §3.4.3; with extended sequence numbers, Appendix A2,
+// because only the low 32 bits travel and the high half is inferred from the window's position.
+//
+// A packet asks twice: check() before its ICV is verified, commit() after. In between another
+// worker may have committed the same number, so commit() looks again.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/base/types.h"
+#include "engine/sad/sa_params.h"
+
+namespace xfrmfs::engine {
+
+/// Why a number was refused. Each is XfrmInStateSeqError; an SA's own statistics tell them apart.
+enum class ReplayFailure : std::uint8_t {
+  kZero,         // number 0 is never sent; no statistic of the SA moves
+  kLeftOfWindow, // too old: statistic replay_window
+  kSeen,         // a duplicate: statistic replay
+};
+
+class ReplayWindow {
+ public:
+  explicit ReplayWindow(const ReplayParams& params);
+
+  /// Decides whether a number may still be accepted. Moves nothing.
+  ///
+  /// `low` is the number in the packet, host order. On success the full 64-bit number (equal to
+  /// `low` without ESN). Window 0 accepts everything. Any worker.
+  std::expected<SeqNo, ReplayFailure> check(std::uint32_t low) const;
+
+  /// Marks a verified number as seen and moves the window; looks again first. Any worker.
+  std::expected<void, ReplayFailure> commit(SeqNo number);
+
+  /// A consistent copy in the layout of ReplayParams, out_sequence left 0. Never waits. Any thread.
+  ReplayParams state() const;
+
+  ReplayKind kind() const { return kind_; }
+  std::uint32_t window() const { return window_; }
+
+ private:
+  std::expected<SeqNo, ReplayFailure> check_locked(std::uint32_t low) const;
+  std::expected<void, ReplayFailure> check_number(SeqNo number) const;
+  bool seen(SeqNo number) const;
+  void mark(SeqNo number);
+  void clear_between(SeqNo above, SeqNo upto);
+
+  const ReplayKind kind_;
+  const std::uint32_t window_;        // in numbers; 0: no protection
+  const std::uint32_t bitmap_words_;  // as configured
+  const std::uint32_t bits_;          // ring size, a multiple of 32
+  mutable std::mutex mutex_;          // writers; a leaf, held for tens of nanoseconds
+  // Readers that must not wait copy under this version number: odd while a writer is inside.
+  std::atomic<std::uint32_t> version_{0};
+  std::atomic<SeqNo> top_;            // highest accepted
+  std::unique_ptr<std::atomic<std::uint32_t>[]> ring_;  // bit (n - 1) % bits_ stands for n
+};
+
+}  // namespace xfrmfs::engine

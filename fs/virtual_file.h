@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// A virtual file: a view of the engine turned into text, and perhaps text into a setting.
+//
+// It keeps no state of the engine. FUSE threads call it, several at a time; both functions are
+// const and touch only what View allows any thread to touch.
+
+#pragma once
+
+#include <cstddef>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "engine/view.h"
+
+namespace xfrmfs::fs {
+
+class VirtualFile {
+ public:
+  virtual ~VirtualFile() = default;
+
+  /// The whole text, now.
+  virtual std::string render(const engine::View& view) const = 0;
+
+  /// One write at offset 0. The number of bytes taken, as write(2) shall return it, or an errno;
+  /// on error nothing changed. Read-only files: EACCES.
+  virtual std::expected<std::size_t, std::errc> store(const engine::View& view,
+                                                      std::string_view text) const {
+    (void)view;
+    (void)text;
+    return std::unexpected(std::errc::permission_denied);
+  }
+};
+
+}  // namespace xfrmfs::fs
