@@ -1,1 +1,426 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <queue>
+#include <set>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "engine/crypto/algorithm.h"
+#include "engine/path/expiry_queue.h"
+#include "engine/path/inbound.h"
+#include "engine/path/lane_context.h"
+#include "engine/path/outbound.h"
+#include "engine/transform/esp.h"
+
+namespace xfrmfs::engine {
+namespace {
+
+constexpr std::uint32_t kMaxBitmapWords = 128;  // XFRMA_REPLAY_ESN_MAX
+constexpr std::uint32_t kMaxLegacyWindow = 32;
+
+std::unexpected<ControlError> refuse(int error, std::string message) {
+  return std::unexpected(ControlError(error, std::move(message)));
+}
+std::unexpected<ControlError> refuse(int error) {
+  return std::unexpected(ControlError(error));
+}
+
+std::uint64_t random_seed() {
+  std::uint64_t seed;
+  random_bytes(std::as_writable_bytes(std::span(&seed, 1)));
+  return seed;
+}
+
+/// What the engine can do, in the order in which a kernel finds out that it cannot.
+std::expected<void, ControlError> check_kind(const SaParams& params) {
+  if (params.mode != Mode::kTunnel) return refuse(EPROTONOSUPPORT, "Requested mode not found");
+  if (params.id.protocol != Protocol::kEsp) {
+    return refuse(EPROTONOSUPPORT, "Requested type not found");
+  }
+  return {};
+}
+
+std::expected<void, ControlError> check_replay(ReplayParams& replay) {
+  if (replay.kind == ReplayKind::kLegacy) {
+    replay.window = std::min(replay.window, kMaxLegacyWindow);
+    return {};
+  }
+  if (replay.bitmap_words > kMaxBitmapWords) {
+    return refuse(EINVAL, "ESN bitmap length must be <= 128");
+  }
+  if (replay.window > replay.bitmap_words * 32) {
+    return refuse(EINVAL, "ESN replay window is too large for the chosen bitmap size");
+  }
+  if (replay.kind == ReplayKind::kEsn && replay.window == 0) {
+    return refuse(EINVAL, "ESN replay window must be > 0");
+  }
+  return {};
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(unsigned lane_count, const Clock& engine_clock)
+      : lanes(lane_count),
+        clock(engine_clock),
+        sad(random_seed()),
+        published(std::make_shared<const Snapshot>()) {}
+
+  const unsigned lanes;
+  const Clock& clock;
+  Settings settings;
+  Counters counters;
+  ExpiryQueue expiries;
+
+  Sad sad;
+  Spd spd;
+  Snapshot current;  // what publish() would publish
+  bool changed = false;
+  Published<Snapshot> published;
+
+  std::uint64_t next_serial = 1;
+  std::set<std::uint64_t> larval;  // serials of larval SAs
+
+  // When to look at an SA's or a policy's time limits. Entries of those that are gone, or that
+  // have got other limits since, are harmless: looking finds nothing to do.
+  struct Deadline {
+    BootTime when;
+    std::uint64_t serial;
+    bool operator>(const Deadline& other) const { return when > other.when; }
+  };
+  std::priority_queue<Deadline, std::vector<Deadline>, std::greater<>> deadlines;
+
+  std::unique_ptr<LaneContext> make_context(unsigned lane) {
+    assert(lane < lanes);
+    return std::make_unique<LaneContext>(lane, LaneSources{.published = published,
+                                                           .counters = counters.add_block(),
+                                                           .settings = settings,
+                                                           .clock = clock,
+                                                           .expiries = expiries});
+  }
+
+  void touch_sad() {
+    current.sad = sad.view();
+    changed = true;
+  }
+  void touch_spd() {
+    current.spd = spd.view();
+    changed = true;
+  }
+
+  SaPtr by_serial(std::uint64_t serial) const {
+    const SaPtr* found = sad.view().by_serial().find(serial);
+    return found == nullptr ? nullptr : *found;
+  }
+
+  SaPtr find(const SaId& id) const {
+    const auto* found =
+        sad.view().find(id.mark.value & id.mark.mask, id.destination, id.spi, id.protocol);
+    return found == nullptr ? nullptr : by_serial(found->serial());
+  }
+
+  void watch(const SaPtr& association, BootTime now) {
+    if (const auto deadline = association->lifetime().next_deadline(now)) {
+      deadlines.push({*deadline, association->serial()});
+    }
+  }
+
+  SaPtr insert(SaParams params, std::unique_ptr<Transform> transform, SaState state) {
+    const BootTime now = clock.boot_now();
+    auto association =
+        std::make_shared<SecurityAssociation>(std::move(params), std::move(transform), state,
+                                              next_serial++, settings, now, clock.wall_now());
+    sad.insert(association);
+    if (state == SaState::kLarval) larval.insert(association->serial());
+    watch(association, now);
+    touch_sad();
+    return association;
+  }
+
+  void remove(const SaPtr& association) {
+    if (association->state() != SaState::kExpired) association->set_state(SaState::kDead);
+    larval.erase(association->serial());
+    sad.erase(association);
+    touch_sad();
+  }
+
+  /// Everything that can be wrong with a new SA but for being there already, and its transform.
+  std::expected<std::unique_ptr<Transform>, ControlError> construct(SaParams& params) const {
+    if (const auto good = resolve(params.crypto); !good) return std::unexpected(good.error());
+    if (const auto good = check_kind(params); !good) return std::unexpected(good.error());
+    if (params.id.destination.family() != params.source.family()) {
+      return refuse(EINVAL, "Invalid address family");
+    }
+    const bool extended = params.replay.kind == ReplayKind::kEsn;
+    auto esp = Esp::create(params.id.spi, extended, params.crypto, lanes);
+    if (!esp) return std::unexpected(esp.error());
+    if (const auto good = check_replay(params.replay); !good) {
+      return std::unexpected(good.error());
+    }
+    return std::unique_ptr<Transform>(std::move(*esp));
+  }
+
+  PolicyPtr insert(PolicyParams params, const PolicyPtr& replaced) {
+    params.index =
+        replaced ? replaced->params().index : spd.make_index(params.direction, params.index);
+    auto policy = std::make_shared<const SecurityPolicy>(std::move(params), next_serial++,
+                                                         clock.boot_now(), clock.wall_now());
+    spd.insert(policy, replaced);
+    touch_spd();
+    return policy;
+  }
+
+  void expire(const SaPtr& association, BootTime now) {
+    if (association->lifetime().check_time(now) == Lifetime::Verdict::kHardReached) {
+      association->set_state(SaState::kExpired);
+    }
+    if (association->state() == SaState::kExpired) {
+      remove(association);
+      return;
+    }
+    if (association->lifetime().check_time(now) == Lifetime::Verdict::kSoftReached) {
+      association->lifetime().tell_soft();
+    }
+    watch(association, now);
+  }
+};
+
+Engine::Engine(unsigned lanes, const Clock& clock) : impl_(std::make_unique<Impl>(lanes, clock)) {}
+
+Engine::~Engine() = default;
+
+std::expected<SaPtr, ControlError> Engine::add_sa(SaParams params) {
+  auto transform = impl_->construct(params);
+  if (!transform) return std::unexpected(transform.error());
+  if (impl_->find(params.id)) return refuse(EEXIST);
+  // The SA that an acquire asked for takes the place of the larval one that holds it.
+  if (params.acquire_sequence != 0) {
+    for (const std::uint64_t serial : std::set(impl_->larval)) {
+      const SaPtr held = impl_->by_serial(serial);
+      if (held->params().acquire_sequence == params.acquire_sequence &&
+          held->id().protocol == params.id.protocol &&
+          held->id().destination == params.id.destination) {
+        impl_->remove(held);
+      }
+    }
+  }
+  return impl_->insert(std::move(params), std::move(*transform), SaState::kValid);
+}
+
+std::expected<SaPtr, ControlError> Engine::update_sa(SaParams params) {
+  auto transform = impl_->construct(params);
+  if (!transform) return std::unexpected(transform.error());
+  const SaPtr present = impl_->find(params.id);
+  if (!present) return refuse(ESRCH);
+  if (present->state() == SaState::kLarval) {
+    impl_->remove(present);
+    return impl_->insert(std::move(params), std::move(*transform), SaState::kValid);
+  }
+  present->lifetime().set_limits(params.limits);
+  impl_->watch(present, impl_->clock.boot_now());
+  return present;
+}
+
+std::expected<SaPtr, ControlError> Engine::allocate_spi(SaParams params, std::uint32_t low,
+                                                        std::uint32_t high) {
+  switch (params.id.protocol) {
+    case Protocol::kEsp:
+    case Protocol::kAh:
+      break;
+    case Protocol::kComp:
+      if (high > 0xffff) return refuse(EINVAL, "IPCOMP SPI must be <= 65535");
+      break;
+    default:
+      return refuse(EINVAL, "Invalid protocol, must be one of AH, ESP, IPCOMP");
+  }
+  if (low > high) return refuse(EINVAL, "Invalid SPI range: min > max");
+  if (params.acquire_sequence != 0) {
+    for (const std::uint64_t serial : impl_->larval) {
+      SaPtr held = impl_->by_serial(serial);
+      if (held->params().acquire_sequence == params.acquire_sequence &&
+          held->id().protocol == params.id.protocol &&
+          held->id().destination == params.id.destination) {
+        return held;
+      }
+    }
+  }
+
+  const std::uint64_t choices = std::uint64_t{high} - low + 1;
+  const auto is_free = [&](std::uint32_t spi) {
+    return spi != 0 && !impl_->sad.spi_in_use(params.id.protocol, Spi{spi});
+  };
+  // As many tries as there are choices, so that a crowded range is refused, not searched for ever.
+  constexpr std::uint64_t kMostTries = 1u << 16;
+  for (std::uint64_t tries = std::min(choices, kMostTries); tries > 0; --tries) {
+    const auto spi = static_cast<std::uint32_t>(low + random_seed() % choices);
+    if (!is_free(spi)) continue;
+    params.id.spi = Spi{spi};
+    params.limits = {};
+    params.limits.hard_add_seconds = static_cast<std::uint64_t>(
+        std::max(0, impl_->settings.acq_expires_s.load(std::memory_order_relaxed)));
+    params.aevent_threshold_packets = 0;
+    params.aevent_interval_ms = 0;
+    return impl_->insert(std::move(params), nullptr, SaState::kLarval);
+  }
+  return refuse(ENOENT, "No SPI available in the requested range");
+}
+
+SaPtr Engine::find_sa(const SaId& id) const {
+  return impl_->find(id);
+}
+
+std::expected<SaPtr, ControlError> Engine::delete_sa(const SaId& id) {
+  SaPtr association = impl_->find(id);
+  if (!association) return refuse(ESRCH);
+  impl_->remove(association);
+  return association;
+}
+
+std::size_t Engine::flush_sas(std::optional<Protocol> protocol) {
+  std::vector<SaPtr> doomed;
+  impl_->sad.view().by_serial().ascending([&](std::uint64_t, const SaPtr& association) {
+    if (!protocol || association->id().protocol == *protocol) doomed.push_back(association);
+    return true;
+  });
+  for (const SaPtr& association : doomed) impl_->remove(association);
+  return doomed.size();
+}
+
+std::expected<PolicyPtr, ControlError> Engine::add_policy(PolicyParams params) {
+  if (impl_->spd.find(identity_of(params))) return refuse(EEXIST);
+  return impl_->insert(std::move(params), nullptr);
+}
+
+std::expected<PolicyPtr, ControlError> Engine::update_policy(PolicyParams params) {
+  const PolicyPtr present = impl_->spd.find(identity_of(params));
+  return impl_->insert(std::move(params), present);
+}
+
+PolicyPtr Engine::find_policy(const PolicyKey& key) const {
+  if (key.index == 0) {
+    return impl_->spd.find(PolicyIdentity{.direction = key.direction,
+                                          .type = key.type,
+                                          .selector = key.selector,
+                                          .mark = key.mark,
+                                          .if_id = key.if_id});
+  }
+  PolicyPtr policy = impl_->spd.find(key.index);
+  if (!policy) return nullptr;
+  const PolicyParams& params = policy->params();
+  const bool same = params.direction == key.direction && params.type == key.type &&
+                    params.mark == key.mark && params.if_id == key.if_id;
+  return same ? policy : nullptr;
+}
+
+std::expected<PolicyPtr, ControlError> Engine::delete_policy(const PolicyKey& key) {
+  PolicyPtr policy = find_policy(key);
+  if (!policy) return refuse(ENOENT);
+  impl_->spd.erase(policy);
+  impl_->touch_spd();
+  return policy;
+}
+
+std::size_t Engine::flush_policies(PolicyType type) {
+  std::vector<PolicyPtr> doomed;
+  impl_->spd.view().by_serial().ascending([&](std::uint64_t, const PolicyPtr& policy) {
+    if (policy->params().type == type) doomed.push_back(policy);
+    return true;
+  });
+  for (const PolicyPtr& policy : doomed) impl_->spd.erase(policy);
+  if (!doomed.empty()) impl_->touch_spd();
+  return doomed.size();
+}
+
+DefaultActions Engine::defaults() const {
+  return impl_->current.defaults;
+}
+
+void Engine::set_defaults(const DefaultActions& defaults) {
+  impl_->current.defaults = defaults;
+  impl_->changed = true;
+}
+
+void Engine::set_local_addresses(std::vector<IpAddress> addresses) {
+  std::ranges::sort(addresses);
+  impl_->current.local_addresses =
+      std::make_shared<const std::vector<IpAddress>>(std::move(addresses));
+  impl_->changed = true;
+}
+
+void Engine::publish() {
+  if (!impl_->changed) return;
+  impl_->changed = false;
+  impl_->published.replace(std::make_shared<const Snapshot>(impl_->current));
+}
+
+bool Engine::reclaim() {
+  return impl_->published.reclaim();
+}
+
+const Snapshot& Engine::current() const {
+  return impl_->current;
+}
+
+std::optional<BootTime> Engine::advance() {
+  const BootTime now = impl_->clock.boot_now();
+  const ExpiryQueue::Content met = impl_->expiries.take();
+  if (met.overflowed) {
+    const auto all = impl_->sad.view().by_serial();
+    all.ascending([&](std::uint64_t, const SaPtr& association) {
+      if (association->state() == SaState::kExpired) impl_->remove(association);
+      return true;
+    });
+  } else {
+    for (std::size_t i = 0; i < met.size; ++i) {
+      if (const SaPtr association = impl_->by_serial(met.serials[i])) impl_->remove(association);
+    }
+  }
+  auto& deadlines = impl_->deadlines;
+  while (!deadlines.empty() && deadlines.top().when <= now) {
+    const std::uint64_t serial = deadlines.top().serial;
+    deadlines.pop();
+    if (const SaPtr association = impl_->by_serial(serial)) impl_->expire(association, now);
+  }
+  publish();
+  if (deadlines.empty()) return std::nullopt;
+  return deadlines.top().when;
+}
+
+std::unique_ptr<OutboundPath> Engine::make_outbound(unsigned lane) {
+  return std::make_unique<Outbound>(impl_->make_context(lane));
+}
+
+std::unique_ptr<InboundPath> Engine::make_inbound(unsigned lane) {
+  return std::make_unique<Inbound>(impl_->make_context(lane));
+}
+
+void Engine::set_attention_sink(AttentionSink* sink) {
+  impl_->expiries.set_sink(sink);
+}
+
+View Engine::view() const {
+  return View(impl_->published, impl_->counters, impl_->settings, impl_->clock);
+}
+
+Settings& Engine::settings() {
+  return impl_->settings;
+}
+
+// The widest ESP there is: CBC's IV and padding, HMAC-SHA2-512's ICV, in UDP, in IPv6.
+std::uint32_t largest_inner_packet(std::uint32_t link_mtu) {
+  constexpr std::uint32_t kFixed =
+      40 /* IPv6 */ + 8 /* UDP */ + 8 /* ESP */ + 16 /* IV */ + 32 /* ICV */;
+  constexpr std::uint32_t kBlock = 16;
+  constexpr std::uint32_t kTrailer = 2;
+  if (link_mtu < kFixed + kBlock) return 0;
+  return (link_mtu - kFixed) / kBlock * kBlock - kTrailer;
+}
+
+}  // namespace xfrmfs::engine

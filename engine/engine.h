@@ -14,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/base/attention.h"
 #include "engine/base/clock.h"
 #include "engine/base/control_error.h"
 #include "engine/base/counters.h"
@@ -23,13 +24,6 @@
 #include "engine/view.h"
 
 namespace xfrmfs::engine {
-
-/// Hears from workers that advance() has something to do. Called on any worker; must not block.
-class AttentionSink {
- public:
-  virtual ~AttentionSink() = default;
-  virtual void engine_needs_attention() noexcept = 0;
-};
 
 /// Names a policy the way the control protocol does: by index if that is not zero, else by the
 /// rest.

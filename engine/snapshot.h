@@ -20,12 +20,10 @@ enum class DefaultAction : std::uint8_t { kBlock, kAccept };
 /// What happens to a packet that no policy matches, by direction. In and forward as in a kernel;
 /// out is block, because what is sent into the TUN device is meant to be protected.
 struct DefaultActions {
-  std::array<DefaultAction, kDirections> by_direction{
-      DefaultAction::kAccept, DefaultAction::kBlock, DefaultAction::kAccept};
+  std::array<DefaultAction, kDirections> by_direction{DefaultAction::kAccept, DefaultAction::kBlock,
+                                                      DefaultAction::kAccept};
 
-  DefaultAction operator[](Direction d) const {
-    return by_direction[static_cast<std::size_t>(d)];
-  }
+  DefaultAction operator[](Direction d) const { return by_direction[static_cast<std::size_t>(d)]; }
   DefaultAction& operator[](Direction d) { return by_direction[static_cast<std::size_t>(d)]; }
 };
 

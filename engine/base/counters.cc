@@ -23,7 +23,9 @@ constexpr std::array<std::string_view, kMibCount> kNames{
 
 }  // namespace
 
-std::string_view name(Mib mib) { return kNames[static_cast<std::size_t>(mib)]; }
+std::string_view name(Mib mib) {
+  return kNames[static_cast<std::size_t>(mib)];
+}
 
 void CounterBlock::add_to(CounterSums& sums) const {
   for (std::size_t i = 0; i < kMibCount; ++i) {

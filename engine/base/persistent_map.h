@@ -153,9 +153,8 @@ class PersistentMap {
     const std::size_t slot = node->slot(d);
     std::vector<NodePtr> children = grown_copy(*node, d, slot);
     children[slot] = insert(children[slot], std::move(leaf), key, added);
-    return std::make_shared<const Node>(node->key, node->shift,
-                                        node->bitmap | (std::uint64_t{1} << d),
-                                        std::move(children));
+    return std::make_shared<const Node>(
+        node->key, node->shift, node->bitmap | (std::uint64_t{1} << d), std::move(children));
   }
 
   /// The children of `node`, with an empty one at `slot` if digit `d` has none yet.
@@ -214,7 +213,7 @@ class PersistentMap {
     }
     if (!node->covers(from)) {
       return above(node->key, node->shift) > above(from, node->shift) ? edge(node, false)
-                                                                     : std::nullopt;
+                                                                      : std::nullopt;
     }
     const unsigned d = digit(from, node->shift);
     std::size_t slot = node->slot(d);
@@ -231,7 +230,7 @@ class PersistentMap {
     }
     if (!node->covers(from)) {
       return above(node->key, node->shift) < above(from, node->shift) ? edge(node, true)
-                                                                     : std::nullopt;
+                                                                      : std::nullopt;
     }
     const unsigned d = digit(from, node->shift);
     const std::size_t slot = node->slot(d);

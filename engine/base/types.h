@@ -49,9 +49,7 @@ struct Mark {
   std::uint32_t value = 0;
   std::uint32_t mask = 0;
 
-  constexpr bool matches(std::uint32_t packet_mark) const {
-    return (packet_mark & mask) == value;
-  }
+  constexpr bool matches(std::uint32_t packet_mark) const { return (packet_mark & mask) == value; }
   constexpr bool operator==(const Mark&) const = default;
 };
 

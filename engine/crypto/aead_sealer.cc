@@ -1,1 +1,154 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/crypto/aead_sealer.h"
+
+#include <fmt/format.h>
+#include <openssl/crypto.h>
+
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/bytes.h"
+#include "engine/crypto/openssl.h"
+#include "engine/crypto/pieces.h"
+
+namespace xfrmfs::engine {
+namespace {
+
+using openssl::octets;
+
+constexpr std::size_t kHeaderSize = 8;  // SPI, low sequence number
+constexpr std::size_t kSaltSize = 4;
+constexpr std::size_t kIvSize = 8;
+
+class AeadSealer final : public Sealer {
+ public:
+  AeadSealer(openssl::CipherContext context, Bytes salt, std::size_t icv_size, bool extended)
+      : context_(std::move(context)), icv_size_(icv_size), extended_(extended) {
+    std::memcpy(nonce_.data(), salt.data(), kSaltSize);
+  }
+  ~AeadSealer() override { OPENSSL_cleanse(nonce_.data(), nonce_.size()); }
+
+  void seal(std::span<Box> run) noexcept override {
+    for (Box& box : run) {
+      if (seal_one(box)) {
+        box.result = BoxResult::kDone;
+      } else {
+        box.result = BoxResult::kFailed;
+        ERR_clear_error();
+      }
+    }
+  }
+
+  void open(std::span<Box> run) noexcept override {
+    for (Box& box : run) {
+      box.result = open_one(box);
+      if (box.result != BoxResult::kDone) ERR_clear_error();
+    }
+  }
+
+ private:
+  /// IV and associated data go in. The key schedule is the one of construction.
+  bool begin(const Box& box) {
+    std::memcpy(nonce_.data() + kSaltSize, box.packet + kHeaderSize, kIvSize);
+    if (EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, octets(nonce_.data()), -1, nullptr) !=
+        1) {
+      return false;
+    }
+    int written = 0;
+    if (!extended_) {
+      return EVP_CipherUpdate(context_.get(), nullptr, &written, octets(box.packet), kHeaderSize) ==
+             1;
+    }
+    std::array<std::byte, 12> associated;
+    std::memcpy(associated.data(), box.packet, 4);
+    store_be32(associated.data() + 4, static_cast<std::uint32_t>(box.sequence >> 32));
+    std::memcpy(associated.data() + 8, box.packet + 4, 4);
+    return EVP_CipherUpdate(context_.get(), nullptr, &written, octets(associated.data()),
+                            static_cast<int>(associated.size())) == 1;
+  }
+
+  bool seal_one(const Box& box) {
+    std::byte* const text = box.packet + kHeaderSize + kIvSize;
+    std::byte* const icv = text + box.text_size;
+    if (!begin(box)) return false;
+    int written = 0;
+    for (const Piece& piece : pieces_of(box, text)) {
+      if (piece.size == 0) continue;
+      if (EVP_EncryptUpdate(context_.get(), octets(piece.to), &written, octets(piece.from),
+                            static_cast<int>(piece.size)) != 1) {
+        return false;
+      }
+    }
+    return EVP_EncryptFinal_ex(context_.get(), octets(icv), &written) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, static_cast<int>(icv_size_),
+                               icv) == 1;
+  }
+
+  BoxResult open_one(const Box& box) {
+    std::byte* const text = box.packet + kHeaderSize + kIvSize;
+    std::byte* const icv = text + box.text_size;
+    if (!begin(box)) return BoxResult::kFailed;
+    int written = 0;
+    if (box.text_size > 0 && EVP_DecryptUpdate(context_.get(), octets(text), &written, octets(text),
+                                               static_cast<int>(box.text_size)) != 1) {
+      return BoxResult::kFailed;
+    }
+    if (EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, static_cast<int>(icv_size_),
+                            icv) != 1) {
+      return BoxResult::kFailed;
+    }
+    // The library compares in constant time.
+    const bool right = EVP_DecryptFinal_ex(context_.get(), octets(icv), &written) == 1;
+    return right ? BoxResult::kDone : BoxResult::kIcvWrong;
+  }
+
+  const openssl::CipherContext context_;
+  std::array<std::byte, kSaltSize + kIvSize> nonce_{};
+  const std::size_t icv_size_;
+  const bool extended_;
+};
+
+class AeadFactory final : public SealerFactory {
+ public:
+  AeadFactory(openssl::Cipher cipher, const AeadAlgorithm& algorithm, const AeadParams& params)
+      : cipher_(std::move(cipher)),
+        shape_{.iv_size = algorithm.iv_size,
+               .icv_size = static_cast<std::uint8_t>(params.icv_bits / 8),
+               .alignment = 4,
+               .iv_rule = IvRule::kUnique},
+        key_(params.key.bytes().first(params.key.size() - algorithm.salt_size)),
+        salt_(params.key.bytes().last(algorithm.salt_size)) {}
+
+  BoxShape shape() const override { return shape_; }
+  std::unique_ptr<Sealer> make_sealer(bool extended) const override { return make(1, extended); }
+  std::unique_ptr<Sealer> make_opener(bool extended) const override { return make(0, extended); }
+
+ private:
+  std::unique_ptr<Sealer> make(int encrypt, bool extended) const {
+    openssl::CipherContext context(EVP_CIPHER_CTX_new());
+    if (context == nullptr || EVP_CipherInit_ex2(context.get(), cipher_.get(), octets(key_.data()),
+                                                 nullptr, encrypt, nullptr) != 1) {
+      ERR_clear_error();
+      return nullptr;
+    }
+    return std::make_unique<AeadSealer>(std::move(context), salt_, shape_.icv_size, extended);
+  }
+
+  const openssl::Cipher cipher_;
+  const BoxShape shape_;
+  const Bytes key_;   // in the params, which outlive us
+  const Bytes salt_;  // likewise
+};
+
+}  // namespace
+
+std::unique_ptr<SealerFactory> make_aead_factory(const AeadAlgorithm& algorithm,
+                                                 const AeadParams& params) {
+  auto cipher = openssl::fetch_cipher(fmt::format(
+      "AES-{}-{}", (params.key.size() - algorithm.salt_size) * 8, algorithm.library_mode));
+  if (cipher == nullptr) return nullptr;
+  return std::make_unique<AeadFactory>(std::move(cipher), algorithm, params);
+}
+
+}  // namespace xfrmfs::engine

@@ -16,37 +16,41 @@
 
 #include "engine/base/control_error.h"
 #include "engine/base/secret.h"
+#include "engine/crypto/mac.h"
 #include "engine/crypto/sealer.h"
 
 namespace xfrmfs::engine {
 
 /// AEAD, RFC 4106 and kin: one key (salt at its end), one ICV.
 struct AeadAlgorithm {
-  std::string_view name;            // canonical, e.g. "rfc4106(gcm(aes))"
+  std::string_view name;                    // canonical, e.g. "rfc4106(gcm(aes))"
   std::span<const std::uint8_t> key_sizes;  // bytes, salt included
   std::uint8_t salt_size;
   std::span<const std::uint8_t> icv_sizes;  // bytes
   std::uint8_t iv_size;
   /// IANA ESP transform id for an ICV of 8, 12, 16 bytes: what old listings print.
   std::uint8_t transform_id_8, transform_id_12, transform_id_16;
+  std::string_view library_mode;  // libcrypto's cipher is "AES-<key bits>-<this>"
 };
 
 /// A cipher that needs a MAC beside it.
 struct CipherAlgorithm {
-  std::string_view name;   // canonical, e.g. "cbc(aes)"
-  std::string_view alias;  // also accepted, e.g. "aes"
+  std::string_view name;                    // canonical, e.g. "cbc(aes)"
+  std::string_view alias;                   // also accepted, e.g. "aes"
   std::span<const std::uint8_t> key_sizes;  // bytes
   std::uint8_t block_size;
   std::uint8_t iv_size;
-  std::uint8_t transform_id;  // IANA
+  std::uint8_t transform_id;      // IANA
+  std::string_view library_mode;  // libcrypto's cipher is "AES-<key bits>-<this>"
 };
 
 struct MacAlgorithm {
-  std::string_view name;   // canonical, e.g. "hmac(sha256)"
+  std::string_view name;  // canonical, e.g. "hmac(sha256)"
   std::string_view alias;
-  std::uint8_t digest_size;            // bytes, untruncated
-  std::uint8_t default_truncation;     // bytes
-  std::uint8_t transform_id;           // IANA AH transform id
+  std::uint8_t digest_size;                 // bytes, untruncated
+  std::uint8_t default_truncation;          // bytes
+  std::uint8_t transform_id;                // IANA AH transform id
+  std::unique_ptr<Mac> (*make)(Bytes key);  // null only if the library refuses the key
 };
 
 /// By canonical name or alias; null if there is no such row.
@@ -92,11 +96,13 @@ class SealerFactory {
   virtual std::unique_ptr<Sealer> make_opener(bool extended) const = 0;  // for opening
 };
 
-/// For resolved ESP parameters. They must outlive the factory.
+/// For resolved ESP parameters. They must outlive the factory. Whatever resolve() refuses is
+/// refused here too, so that a sealer for bad parameters cannot exist.
 std::expected<std::unique_ptr<SealerFactory>, ControlError> make_sealer_factory(
     const CryptoParams& params);
 
-/// Fills `out` from the operating system's cryptographic generator. Any thread.
+/// Fills `out` from the operating system's cryptographic generator; ends the process if there is
+/// none, because nothing weaker may take its place. Any thread.
 void random_bytes(MutableBytes out) noexcept;
 
 }  // namespace xfrmfs::engine

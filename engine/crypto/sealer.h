@@ -34,12 +34,22 @@ struct BoxShape {
   IvRule iv_rule = IvRule::kNone;
 };
 
+enum class BoxResult : std::uint8_t {
+  kFailed,    // the library refused, or the text is not a whole number of cipher blocks
+  kDone,      // sealed; or opened, and its ICV was right
+  kIcvWrong,  // opening only
+};
+
 struct Box {
-  std::byte* packet = nullptr;        // the ESP header
-  const std::byte* source = nullptr;  // sealing: the clear text if it is not in place; else null
+  std::byte* packet = nullptr;  // the ESP header
   std::uint32_t text_size = 0;
-  SeqNo sequence = 0;                 // all 64 bits; the high half matters with ESN only
-  bool ok = false;                    // result: sealed; or opened and its ICV was right
+  SeqNo sequence = 0;  // all 64 bits; the high half matters with ESN only
+  /// Sealing: if not null, bytes source_offset .. source_offset + source_size of the clear text lie
+  /// here and only their places are in the box. They are ciphered straight into it.
+  const std::byte* source = nullptr;
+  std::uint32_t source_offset = 0;
+  std::uint32_t source_size = 0;
+  BoxResult result = BoxResult::kFailed;
 };
 
 /// Made with the SA, for one thread and one direction; that thread alone calls it.
@@ -47,9 +57,10 @@ struct Box {
 class Sealer {
  public:
   virtual ~Sealer() = default;
-  /// Text becomes ciphertext, ICV is written. !ok leaves the box's bytes undefined.
+  /// Text becomes ciphertext, ICV is written. Unless kDone, the box's bytes are undefined.
   virtual void seal(std::span<Box> run) noexcept = 0;
-  /// Verifies, then decrypts in place. !ok: the ICV was wrong and the text must not be used.
+  /// Verifies, then decrypts in place; the ICV is judged before anything else about the text.
+  /// Unless kDone, the text is undefined and must not be used.
   virtual void open(std::span<Box> run) noexcept = 0;
 };
 

@@ -138,6 +138,7 @@ class SealedPacket;
 class ClearPacket : public PacketBytes {
  public:
   using PacketBytes::PacketBytes;
+  explicit ClearPacket(PacketBytes bytes) : PacketBytes(std::move(bytes)) {}
 };
 
 /// A train of protected packets, each a whole outer IP datagram.

@@ -1,1 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/path/mode.h"
+
+namespace xfrmfs::engine {
+namespace {
+
+constexpr std::uint8_t kDscpMask = static_cast<std::uint8_t>(~kEcnMask);
+
+std::size_t fixed_header_size(Family family) {
+  return family == Family::kIpv4 ? kIpv4HeaderSize : kIpv6HeaderSize;
+}
+
+}  // namespace
+
+InnerFacts InnerFacts::of(const IpHeader& header) {
+  return {.family = header.family,
+          .traffic_class = header.traffic_class,
+          .flow_label = header.flow_label,
+          .dont_fragment = header.dont_fragment};
+}
+
+InnerFacts InnerFacts::of(const OuterHeader& header) {
+  const Family family = header.destination.family();
+  return {.family = family,
+          .traffic_class = header.traffic_class,
+          .flow_label = header.flow_label,
+          .dont_fragment = family == Family::kIpv6 || header.dont_fragment};
+}
+
+OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
+                         std::uint16_t identification) {
+  std::uint8_t traffic_class = inner.traffic_class;
+  if ((params.extra_flags & kSaDontEncapDscp) != 0) traffic_class &= kEcnMask;
+  if ((params.flags & kSaNoEcn) != 0) traffic_class &= kDscpMask;
+  return {.source = params.source,
+          .destination = params.id.destination,
+          .protocol = params.id.protocol,
+          .traffic_class = traffic_class,
+          .flow_label = inner.flow_label,
+          .dont_fragment = inner.dont_fragment && (params.flags & kSaNoPmtuDiscovery) == 0,
+          .identification = identification};
+}
+
+Protocol protocol_of(Family family) {
+  return family == Family::kIpv4 ? Protocol::kIpip : Protocol::kIpv6;
+}
+
+std::expected<IpHeader, Mib> remove_outer_header(const SaParams& params, const IpHeader& outer,
+                                                 Protocol next_header, MutableBytes payload) {
+  const Family wanted = params.selector.family;
+  Family family = Family::kNone;
+  if (next_header == Protocol::kIpip) family = Family::kIpv4;
+  if (next_header == Protocol::kIpv6) family = Family::kIpv6;
+  if (family == Family::kNone || (wanted != Family::kNone && wanted != family)) {
+    return std::unexpected(Mib::kInStateModeError);
+  }
+  if (payload.size() < fixed_header_size(family)) return std::unexpected(Mib::kInStateModeError);
+
+  auto inner = parse_ip_header(payload);
+  if (!inner || inner->family != family) return std::unexpected(Mib::kInHdrError);
+
+  std::uint8_t traffic_class = inner->traffic_class;
+  if ((params.flags & kSaDecapDscp) != 0) {
+    traffic_class =
+        static_cast<std::uint8_t>((outer.traffic_class & kDscpMask) | (traffic_class & kEcnMask));
+  }
+  if ((params.flags & kSaNoEcn) == 0) {
+    const auto ecn = decapsulated_ecn(traffic_class & kEcnMask, outer.traffic_class & kEcnMask);
+    if (!ecn) return std::unexpected(Mib::kInStateModeError);
+    traffic_class = static_cast<std::uint8_t>((traffic_class & kDscpMask) | *ecn);
+  }
+  if (traffic_class != inner->traffic_class) {
+    set_traffic_class(payload, traffic_class);
+    inner->traffic_class = traffic_class;
+  }
+  return *inner;
+}
+
+}  // namespace xfrmfs::engine

@@ -49,8 +49,8 @@ class Lifetime {
   enum class Verdict : std::uint8_t { kWithin, kSoftReached, kHardReached };
   /// Before charging. Any worker; `now` is the batch's time, noted as first use.
   Verdict check(BootTime now);
-  /// How many of `count` packets of `bytes` each may pass one after the other. Any worker.
-  std::uint64_t allowed(std::uint64_t count, std::uint64_t bytes) const;
+  /// False: check() can only say kWithin, so a run of packets needs no order of check and charge.
+  bool has_usage_limits() const;
   /// After a packet passed. Any worker.
   void charge(std::uint64_t bytes, std::uint64_t packets, BootTime now);
 
@@ -66,6 +66,8 @@ class Lifetime {
   BootTime added_at() const { return added_at_; }
   std::optional<BootTime> first_used_at() const;
   std::optional<BootTime> last_used_at() const;
+  /// For display: what the wall clock would have shown.
+  WallTime wall_time_of(BootTime when) const;
 
   /// Control thread. Soft limits are told again afterwards.
   void set_limits(const LifetimeLimits& limits);
@@ -82,7 +84,7 @@ class Lifetime {
   AtomicLimits limits_;
   std::atomic<std::uint64_t> bytes_;
   std::atomic<std::uint64_t> packets_;
-  std::atomic<std::int64_t> first_used_ns_;  // boot time; 0: never
+  std::atomic<std::int64_t> first_used_ns_;  // boot time
   std::atomic<std::int64_t> last_used_ns_;
   std::atomic<bool> soft_told_{false};
   const BootTime added_at_;

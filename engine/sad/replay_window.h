@@ -14,7 +14,6 @@
 #include <expected>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include "engine/base/types.h"
 #include "engine/sad/sa_params.h"
@@ -23,9 +22,9 @@ namespace xfrmfs::engine {
 
 /// Why a number was refused. Each is XfrmInStateSeqError; an SA's own statistics tell them apart.
 enum class ReplayFailure : std::uint8_t {
-  kZero,         // number 0 is never sent; no statistic of the SA moves
-  kLeftOfWindow, // too old: statistic replay_window
-  kSeen,         // a duplicate: statistic replay
+  kZero,          // number 0 is never sent; no statistic of the SA moves
+  kLeftOfWindow,  // too old: statistic replay_window
+  kSeen,          // a duplicate: statistic replay
 };
 
 class ReplayWindow {
@@ -48,21 +47,23 @@ class ReplayWindow {
   std::uint32_t window() const { return window_; }
 
  private:
-  std::expected<SeqNo, ReplayFailure> check_locked(std::uint32_t low) const;
-  std::expected<void, ReplayFailure> check_number(SeqNo number) const;
-  bool seen(SeqNo number) const;
-  void mark(SeqNo number);
-  void clear_between(SeqNo above, SeqNo upto);
+  template <class Read>
+  auto consistently(Read&& read) const;
+  std::expected<void, ReplayFailure> look(SeqNo number) const;
+  bool seen(SeqNo number, SeqNo top) const;
+  void advance_ring(SeqNo number, SeqNo top);
+  std::atomic<std::uint32_t>& ring_word(SeqNo number) const;
+  std::uint32_t ring_bit(SeqNo number) const;
 
   const ReplayKind kind_;
-  const std::uint32_t window_;        // in numbers; 0: no protection
-  const std::uint32_t bitmap_words_;  // as configured
-  const std::uint32_t bits_;          // ring size, a multiple of 32
-  mutable std::mutex mutex_;          // writers; a leaf, held for tens of nanoseconds
-  // Readers that must not wait copy under this version number: odd while a writer is inside.
+  const std::uint32_t window_;  // in numbers; 0: no protection
+  const std::uint32_t words_;   // of 32 bits; legacy: 1
+  mutable std::mutex mutex_;    // committers; a leaf, held for tens of nanoseconds
+  // Odd while a committer is inside. A reader whose version moved meanwhile reads again.
   std::atomic<std::uint32_t> version_{0};
-  std::atomic<SeqNo> top_;            // highest accepted
-  std::unique_ptr<std::atomic<std::uint32_t>[]> ring_;  // bit (n - 1) % bits_ stands for n
+  std::atomic<SeqNo> top_;  // highest accepted
+  // Legacy: one word, bit 0 is top_. Else a ring: bit (n - 1) % window_ stands for number n.
+  std::unique_ptr<std::atomic<std::uint32_t>[]> bits_;
 };
 
 }  // namespace xfrmfs::engine

@@ -55,7 +55,7 @@ struct ReplayParams {
   SeqNo out_sequence = 0;          // last number sent
   SeqNo in_sequence = 0;           // highest number accepted
   /// Which numbers were seen. Legacy: one word, bit 0 is in_sequence. Bitmap and ESN: circular,
-  /// bit (n - 1) % (32 * bitmap_words) stands for number n, as in xfrm_replay_state_esn.
+  /// bit (n - 1) % window stands for number n, as in xfrm_replay_state_esn.
   std::vector<std::uint32_t> bitmap;
 };
 
@@ -70,7 +70,7 @@ struct SaParams {
   ReplayParams replay;
   CryptoParams crypto;
   LifetimeLimits limits;
-  LifetimeUsage usage;            // non-zero for a moved SA
+  LifetimeUsage usage;  // non-zero for a moved SA
   std::uint32_t if_id = 0;
   std::uint32_t acquire_sequence = 0;  // the requester's seq; ties a larval SA to its ACQUIRE
   std::optional<std::uint32_t> aevent_threshold_packets;  // else from Settings at creation

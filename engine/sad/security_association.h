@@ -20,7 +20,7 @@
 namespace xfrmfs::engine {
 
 enum class SaState : std::uint8_t {
-  kLarval,   // a place held for a key that is being negotiated
+  kLarval,  // a place held for a key that is being negotiated
   kValid,
   kExpired,  // a hard limit was reached: as good as gone, the control thread removes it
   kDead,     // removed; whoever still holds it must not use it

@@ -30,7 +30,7 @@ struct PolicyParams {
   std::uint32_t if_id = 0;
   std::uint8_t flags = 0;
   std::uint8_t share = 0;
-  LifetimeLimits limits;       // only the seconds have an effect
+  LifetimeLimits limits;  // only the seconds have an effect
   std::vector<Template> templates;
 };
 

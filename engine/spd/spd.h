@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 
 #include "engine/base/clock.h"
 #include "engine/base/persistent_map.h"
@@ -32,9 +33,7 @@ class SecurityPolicy {
   WallTime added_wall() const { return added_wall_; }
 
   /// A packet matched. Any worker.
-  void touch(BootTime now) const {
-    last_used_ns_.store(now.count(), std::memory_order_relaxed);
-  }
+  void touch(BootTime now) const { last_used_ns_.store(now.count(), std::memory_order_relaxed); }
   /// Last match; nothing: never.
   std::optional<BootTime> last_used_at() const {
     const std::int64_t ns = last_used_ns_.load(std::memory_order_relaxed);
@@ -83,6 +82,49 @@ class SpdView {
 
   std::array<std::array<Table, 2>, kDirections> tables_;
   PersistentMap<PolicyPtr> by_serial_;
+};
+
+/// What tells policies apart: priority is not part of it.
+struct PolicyIdentity {
+  Direction direction{};
+  PolicyType type{};
+  Selector selector;
+  Mark mark;
+  std::uint32_t if_id = 0;
+
+  bool operator==(const PolicyIdentity&) const = default;
+};
+
+PolicyIdentity identity_of(const PolicyParams& params);
+
+struct PolicyIdentityHash {
+  std::size_t operator()(const PolicyIdentity& identity) const;
+};
+
+/// The writer's side. Control thread.
+class Spd {
+ public:
+  const SpdView& view() const { return view_; }
+  PolicyPtr find(const PolicyIdentity& identity) const;
+  PolicyPtr find(std::uint32_t index) const;
+  /// A free index for this direction: `wanted` if that is free and not 0.
+  std::uint32_t make_index(Direction direction, std::uint32_t wanted);
+
+  /// Adds a policy, in the place of `replaced` if that is not null: among equal priorities it
+  /// keeps that one's turn. Identity and index are free, or those of `replaced`.
+  void insert(const PolicyPtr& policy, const PolicyPtr& replaced);
+  void erase(const PolicyPtr& policy);
+
+ private:
+  struct Entry {
+    PolicyPtr policy;
+    std::uint64_t order = 0;  // key in its table
+  };
+
+  SpdView view_;
+  std::unordered_map<PolicyIdentity, Entry, PolicyIdentityHash> by_identity_;
+  std::unordered_map<std::uint32_t, PolicyPtr> by_index_;
+  std::uint32_t next_index_ = 0;
 };
 
 }  // namespace xfrmfs::engine

@@ -16,11 +16,11 @@ struct Template {
   Family family = Family::kNone;  // of source and destination
   IpAddress source;               // of the tunnel; zero: any
   IpAddress destination;
-  Spi spi{};                      // 0: any
+  Spi spi{};  // 0: any
   Protocol protocol{};
   Reqid reqid{};
   Mode mode = Mode::kTransport;
-  std::uint8_t share = 0;         // kept and shown, as in the kernel
+  std::uint8_t share = 0;  // kept and shown, as in the kernel
   bool optional = false;
   std::uint32_t auth_algorithms = ~0u;  // kept and shown
   std::uint32_t cipher_algorithms = ~0u;

@@ -1,1 +1,167 @@
 // SPDX-License-Identifier: Apache-2.0
+// A run is cut into chunks of boxes on the stack, so that a sealer sees many packets at once and
+// nothing is allocated.
+
+#include "engine/transform/esp.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "engine/base/bytes.h"
+
+namespace xfrmfs::engine {
+namespace {
+
+constexpr std::size_t kTrailerSize = 2;     // pad length, next header
+constexpr std::size_t kMaxPacket = 0xffff;  // no IP datagram holds more
+constexpr std::size_t kChunk = 32;
+
+}  // namespace
+
+std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool extended,
+                                                              const CryptoParams& params,
+                                                              unsigned lanes,
+                                                              std::optional<IvOffset> iv_offset) {
+  const auto factory = make_sealer_factory(params);
+  if (!factory) return std::unexpected(factory.error());
+  if (!iv_offset) {
+    std::array<std::byte, 8> random;
+    random_bytes(random);
+    iv_offset = IvOffset{load_be64(random.data())};
+  }
+  std::unique_ptr<Esp> esp(new Esp(spi, (*factory)->shape(), *iv_offset));
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    auto sealer = (*factory)->make_sealer(extended);
+    auto opener = (*factory)->make_opener(extended);
+    if (sealer == nullptr || opener == nullptr) {
+      return std::unexpected(ControlError(
+          EINVAL, fmt::format("esp {:#010x}: the cryptographic library refuses the key",
+                              static_cast<std::uint32_t>(spi))));
+    }
+    esp->sealers_.push_back(std::move(sealer));
+    esp->openers_.push_back(std::move(opener));
+  }
+  return esp;
+}
+
+std::size_t Esp::text_size(std::size_t payload_size) const {
+  const std::size_t unit = shape_.alignment;
+  return (payload_size + kTrailerSize + unit - 1) / unit * unit;
+}
+
+std::size_t Esp::sealed_size(std::size_t payload_size) const {
+  return head_size() + text_size(payload_size) + shape_.icv_size;
+}
+
+std::size_t Esp::largest_payload(std::size_t size) const {
+  const std::size_t fixed = head_size() + shape_.icv_size;
+  if (size < fixed + shape_.alignment) return 0;
+  return (size - fixed) / shape_.alignment * shape_.alignment - kTrailerSize;
+}
+
+void Esp::seal(const Lane& lane, std::span<SealItem> run) noexcept {
+  std::array<Box, kChunk> boxes;
+  std::array<SealItem*, kChunk> items;
+  while (!run.empty()) {
+    const auto chunk = run.first(std::min(run.size(), kChunk));
+    run = run.subspan(chunk.size());
+    std::size_t used = 0;
+    for (SealItem& item : chunk) {
+      item.ok = false;
+      boxes[used] = {};
+      if (!frame(lane, item, boxes[used])) continue;
+      items[used++] = &item;
+    }
+    sealers_[lane.index]->seal({boxes.data(), used});
+    for (std::size_t i = 0; i < used; ++i) {
+      if (boxes[i].result != BoxResult::kDone) continue;
+      SealItem& item = *items[i];
+      item.data = boxes[i].packet;
+      item.size = head_size() + boxes[i].text_size + shape_.icv_size;
+      item.ok = true;
+    }
+  }
+}
+
+/// Header, IV, padding and trailer around the payload: RFC 4303 §2. All sizes come first; a packet
+/// that does not fit its room is left untouched (CVE-2022-27666).
+bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
+  if (item.size > kMaxPacket || item.source_at > item.size) return false;
+  const std::size_t text = text_size(item.size);
+  const std::size_t tail = text - item.size + shape_.icv_size;
+  if (head_size() > item.headroom || tail > item.tailroom) return false;
+
+  box.packet = item.data - head_size();
+  box.text_size = static_cast<std::uint32_t>(text);
+  box.sequence = item.sequence;
+  if (item.source != nullptr) {
+    box.source = item.source;
+    box.source_offset = static_cast<std::uint32_t>(item.source_at);
+    box.source_size = static_cast<std::uint32_t>(item.size - item.source_at);
+  }
+  store_be32(box.packet, static_cast<std::uint32_t>(spi_));
+  store_be32(box.packet + 4, static_cast<std::uint32_t>(item.sequence));
+  write_iv(lane, item.sequence, box.packet + kEspHeaderSize);
+
+  const std::size_t pad = text - item.size - kTrailerSize;
+  std::byte* at = item.data + item.size;
+  for (std::size_t i = 1; i <= pad; ++i) *at++ = static_cast<std::byte>(i);
+  *at++ = static_cast<std::byte>(pad);
+  *at = static_cast<std::byte>(item.next_header);
+  return true;
+}
+
+void Esp::write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const {
+  switch (shape_.iv_rule) {
+    case IvRule::kNone:
+      break;
+    case IvRule::kUnique:
+      store_be64(iv, sequence ^ iv_offset_);
+      break;
+    case IvRule::kUnpredictable:
+      lane.ivs->fill({iv, shape_.iv_size});
+      break;
+  }
+}
+
+void Esp::open(const Lane& lane, std::span<OpenItem> run) noexcept {
+  std::array<Box, kChunk> boxes;
+  std::array<OpenItem*, kChunk> items;
+  while (!run.empty()) {
+    const auto chunk = run.first(std::min(run.size(), kChunk));
+    run = run.subspan(chunk.size());
+    std::size_t used = 0;
+    const std::size_t fixed = head_size() + shape_.icv_size;
+    for (OpenItem& item : chunk) {
+      item.result = OpenResult::kMalformed;
+      if (item.size < fixed || item.size > kMaxPacket) continue;
+      boxes[used] = {.packet = item.data,
+                     .text_size = static_cast<std::uint32_t>(item.size - fixed),
+                     .sequence = item.sequence};
+      items[used++] = &item;
+    }
+    openers_[lane.index]->open({boxes.data(), used});
+    for (std::size_t i = 0; i < used; ++i) unframe(boxes[i], *items[i]);
+  }
+}
+
+/// What the trailer says, after it was authenticated: its sender may be hostile all the same
+/// (RFC 4303 §3.4.4.1). An empty payload is refused and so is a dummy packet, as Linux does; what
+/// the padding holds is not looked at.
+void Esp::unframe(const Box& box, OpenItem& item) const {
+  if (box.result == BoxResult::kIcvWrong) item.result = OpenResult::kIntegrityFailed;
+  if (box.result != BoxResult::kDone || box.text_size < kTrailerSize) return;
+  std::byte* const payload = box.packet + head_size();
+  const std::size_t pad = std::to_integer<std::size_t>(payload[box.text_size - 2]);
+  const Protocol next_header{std::to_integer<std::uint8_t>(payload[box.text_size - 1])};
+  if (pad + kTrailerSize >= box.text_size || next_header == Protocol::kNoNext) return;
+  item.data = payload;
+  item.size = box.text_size - kTrailerSize - pad;
+  item.next_header = next_header;
+  item.result = OpenResult::kOpened;
+}
+
+}  // namespace xfrmfs::engine

@@ -13,6 +13,7 @@
 
 #include <expected>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/base/control_error.h"
@@ -25,13 +26,19 @@ namespace xfrmfs::engine {
 
 inline constexpr std::size_t kEspHeaderSize = 8;
 
+/// Which unique IVs an SA uses: the sequence number xor this. A random one for each SA, so that an
+/// SA made again with the same key starts somewhere else and no (key, IV) pair comes back after a
+/// restart.
+enum class IvOffset : std::uint64_t {};
+
 class Esp final : public Transform {
  public:
-  /// Sealers for `lanes` outbound and as many inbound threads. Refuses what the library refuses.
-  /// `params` are resolved; their keys are not needed afterwards. Control thread.
-  static std::expected<std::unique_ptr<Esp>, ControlError> create(Spi spi, bool extended,
-                                                                  const CryptoParams& params,
-                                                                  unsigned lanes);
+  /// Sealers for `lanes` outbound and as many inbound threads. Refuses what resolve() refuses, and
+  /// what the library refuses. `params` are resolved; they are not needed afterwards. Control
+  /// thread. `iv_offset` is chosen only to repeat known answers; without it, it is random.
+  static std::expected<std::unique_ptr<Esp>, ControlError> create(
+      Spi spi, bool extended, const CryptoParams& params, unsigned lanes,
+      std::optional<IvOffset> iv_offset = std::nullopt);
 
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
@@ -41,13 +48,18 @@ class Esp final : public Transform {
   const BoxShape& shape() const { return shape_; }
 
  private:
-  Esp(Spi spi, BoxShape shape) : spi_(spi), shape_(shape) {}
+  Esp(Spi spi, const BoxShape& shape, IvOffset iv_offset)
+      : spi_(spi), shape_(shape), iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
+
+  std::size_t head_size() const { return kEspHeaderSize + shape_.iv_size; }
+  std::size_t text_size(std::size_t payload_size) const;
+  bool frame(const Lane& lane, const SealItem& item, Box& box) const;
+  void write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const;
+  void unframe(const Box& box, OpenItem& item) const;
 
   const Spi spi_;
   const BoxShape shape_;
-  /// Unique IVs are the sequence number xor this: an SA made again with the same key starts
-  /// somewhere else, so that a (key, IV) pair does not come back after a restart.
-  std::uint64_t iv_offset_ = 0;
+  const std::uint64_t iv_offset_;
   std::vector<std::unique_ptr<Sealer>> sealers_;  // by lane
   std::vector<std::unique_ptr<Sealer>> openers_;
 };

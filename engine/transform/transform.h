@@ -12,19 +12,13 @@
 
 #include "engine/base/bytes.h"
 #include "engine/base/types.h"
+#include "engine/crypto/iv_source.h"
 
 namespace xfrmfs::engine {
 
-/// A source of IVs that nobody can predict; one per thread.
-class IvSource {
- public:
-  virtual ~IvSource() = default;
-  virtual void fill(MutableBytes iv) noexcept = 0;
-};
-
 /// What a transform may use of the thread that calls it.
 struct Lane {
-  unsigned index = 0;          // which of the SA's per-thread sealers is ours
+  unsigned index = 0;  // which of the SA's per-thread sealers is ours
   IvSource* ivs = nullptr;
 };
 
@@ -32,11 +26,15 @@ struct Lane {
 struct SealItem {
   std::byte* data = nullptr;
   std::size_t size = 0;
-  std::size_t headroom = 0;    // bytes that may be written in front of `data`
-  std::size_t tailroom = 0;    // and behind data + size
+  std::size_t headroom = 0;  // bytes that may be written in front of `data`
+  std::size_t tailroom = 0;  // and behind data + size
   Protocol next_header{};
   SeqNo sequence = 0;
-  bool ok = false;             // result
+  bool ok = false;  // result; if false, data and size are as they were
+  /// If not null: of the payload only the first `source_at` bytes are at `data`, the rest lies
+  /// here and is sealed straight into its place behind them.
+  const std::byte* source = nullptr;
+  std::size_t source_at = 0;
 };
 
 enum class OpenResult : std::uint8_t { kOpened, kMalformed, kIntegrityFailed };
@@ -45,8 +43,8 @@ enum class OpenResult : std::uint8_t { kOpened, kMalformed, kIntegrityFailed };
 struct OpenItem {
   std::byte* data = nullptr;
   std::size_t size = 0;
-  Protocol next_header{};      // result
-  SeqNo sequence = 0;          // inferred by the replay window
+  Protocol next_header{};  // result
+  SeqNo sequence = 0;      // inferred by the replay window
   OpenResult result = OpenResult::kMalformed;
 };
 

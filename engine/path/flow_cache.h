@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the outbound path decided about a flow, remembered while the snapshot that it was decided
+// from is current: bounded, exact match, one probe.
+//
+// One thread. The pointers in it live as long as that snapshot.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/packet/flow.h"
+#include "engine/sad/sad.h"
+#include "engine/spd/spd.h"
+
+namespace xfrmfs::engine {
+
+/// The SAs that protect a flow, innermost first, and the policies that said so.
+struct Bundle {
+  std::array<SecurityAssociation*, kUsableTemplates> associations{};
+  std::array<bool, kUsableTemplates> was_dying{};
+  std::uint32_t size = 0;
+  std::array<const SecurityPolicy*, 2> policies{};  // sub and main; null: none
+
+  void add(SecurityAssociation& association) {
+    was_dying[size] = association.lifetime().soft_told();
+    associations[size++] = &association;
+  }
+  /// Would the same SAs be chosen again? Not if one expired, died or reached a soft limit since.
+  bool is_fresh() const {
+    for (std::uint32_t i = 0; i < size; ++i) {
+      if (associations[i]->state() != SaState::kValid) return false;
+      if (associations[i]->lifetime().soft_told() != was_dying[i]) return false;
+    }
+    return true;
+  }
+  bool same_associations(const Bundle& other) const {
+    return size == other.size && associations == other.associations;
+  }
+  void touch(BootTime now) const {
+    for (const SecurityPolicy* policy : policies) {
+      if (policy != nullptr) policy->touch(now);
+    }
+  }
+};
+
+class FlowCache {
+ public:
+  FlowCache() : slots_(kSlots) {}
+
+  struct Slot {
+    Flow flow;
+    bool used = false;
+    Bundle bundle;
+  };
+  /// The place for this flow; another flow, or none, may be in it.
+  Slot& slot(const Flow& flow) { return slots_[hash(flow) % kSlots]; }
+
+  /// Forgets everything: the snapshot changed.
+  void clear() {
+    for (Slot& slot : slots_) slot.used = false;
+  }
+
+ private:
+  static constexpr std::size_t kSlots = 1024;
+
+  static std::size_t hash(const Flow& flow) {
+    std::uint64_t sum = 0;
+    const auto add = [&sum](std::uint64_t value) {
+      sum = (sum ^ value) * 0x9e3779b97f4a7c15u;
+      sum ^= sum >> 32;
+    };
+    for (const IpAddress* address : {&flow.source, &flow.destination}) {
+      add(load_be64(address->storage().data()));
+      add(load_be64(address->storage().data() + 8));
+    }
+    add(std::uint64_t{flow.source_port} << 32 | std::uint64_t{flow.destination_port} << 16 |
+        static_cast<std::uint8_t>(flow.protocol));
+    return static_cast<std::size_t>(sum >> 16);
+  }
+
+  std::vector<Slot> slots_;
+};
+
+}  // namespace xfrmfs::engine

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tunnel mode: the outer header on and off (RFC 4301 §5.1.2, RFC 6040).
+
+#pragma once
+
+#include <cstdint>
+#include <expected>
+
+#include "engine/base/counters.h"
+#include "engine/packet/ip_header.h"
+#include "engine/sad/sa_params.h"
+
+namespace xfrmfs::engine {
+
+/// What of an inner header shows in the outer one.
+struct InnerFacts {
+  Family family = Family::kNone;
+  std::uint8_t traffic_class = 0;
+  std::uint32_t flow_label = 0;
+  bool dont_fragment = false;
+
+  static InnerFacts of(const IpHeader& header);
+  /// Of a packet that this outer header was just written for.
+  static InnerFacts of(const OuterHeader& header);
+};
+
+/// The outer header of a tunnel SA around such a packet, RFC 4301 §5.1.2.1.
+OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
+                         std::uint16_t identification);
+
+/// The next header value that says "an IP packet of this family".
+Protocol protocol_of(Family family);
+
+/// Checks what came out of a tunnel SA and carries ECN, and DSCP if the SA says so, inward.
+///
+/// `payload` is the opened payload, `outer` the header around it. The inner packet's header, or
+/// why it cannot be taken: not the next header or family that the SA allows, incomplete, or CE
+/// outside a packet that is not ECN-capable (RFC 6040 §4.2).
+std::expected<IpHeader, Mib> remove_outer_header(const SaParams& params, const IpHeader& outer,
+                                                 Protocol next_header, MutableBytes payload);
+
+}  // namespace xfrmfs::engine

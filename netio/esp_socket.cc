@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "netio/esp_socket.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include <fmt/core.h>
+
+#include <linux/filter.h>
+#include <poll.h>
+
+#include "engine/base/bytes.h"
+#include "engine/packet/ip_header.h"
+
+namespace xfrmfs::netio {
+namespace {
+
+using engine::Batch;
+using engine::Buffer;
+using engine::Family;
+using engine::IpAddress;
+using engine::kBatch;
+using engine::kHeadroom;
+using engine::kIpv6HeaderSize;
+using engine::kMaxTrain;
+using engine::PacketBytes;
+using engine::PacketPool;
+using engine::SealedPacket;
+
+constexpr int kReceiveBuffer = 4 << 20;  // bytes; 2000 packets of 1500, with the kernel's overhead
+constexpr int kSendBuffer = 1 << 20;
+constexpr int kSendPatienceMs = 10;
+
+void set_option(int fd, int level, int option, int value, const char* name) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0) throw_errno(name);
+}
+
+/// The limits of the system bind only those without CAP_NET_ADMIN; who lacks it gets what it gets.
+void set_buffer(int fd, int forced, int ordinary, int size) {
+  if (::setsockopt(fd, SOL_SOCKET, forced, &size, sizeof size) == 0) return;
+  std::ignore = ::setsockopt(fd, SOL_SOCKET, ordinary, &size, sizeof size);
+}
+
+FileDescriptor open_raw(int family, int protocol, const std::string& underlay) {
+  const char* const text = family == AF_INET ? "IPv4" : "IPv6";
+  FileDescriptor fd =
+      own_or_throw(::socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol),
+                   fmt::format("raw {} socket for protocol {}", text, protocol));
+  if (!underlay.empty() && ::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, underlay.c_str(),
+                                        static_cast<socklen_t>(underlay.size())) != 0) {
+    throw_errno(fmt::format("underlay \"{}\"", underlay));
+  }
+  return fd;
+}
+
+/// Lets through the packets whose SPI belongs to this lane; lane 0 also those too short to have
+/// one, so that they are counted once. A raw IPv4 socket shows its filter the IP header, a raw IPv6
+/// socket does not.
+void attach_lane_filter(int fd, int family, unsigned lane, unsigned lanes) {
+  if (lanes == 1) return;
+  constexpr std::uint32_t kAll = std::numeric_limits<std::uint32_t>::max();
+  const auto ip_header_size = family == AF_INET
+                                  ? sock_filter(BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0))
+                                  : sock_filter(BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, 0));
+  // clang-format off
+  std::array<sock_filter, 9> program{{
+      ip_header_size,
+      BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
+      BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 4, 0, 4),      // else to "too short"
+      BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),             // the SPI
+      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, lanes),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, lane, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, kAll),
+      BPF_STMT(BPF_RET | BPF_K, lane == 0 ? kAll : 0),   // too short
+  }};
+  // clang-format on
+  sock_fprog filter{};
+  filter.len = static_cast<unsigned short>(program.size());
+  filter.filter = program.data();
+  if (::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0) {
+    throw_errno("filter of the ESP socket");
+  }
+}
+
+FileDescriptor open_ipv4(const EspSocket::Options& options) {
+  FileDescriptor fd = open_raw(AF_INET, IPPROTO_ESP, options.underlay);
+  attach_lane_filter(fd.get(), AF_INET, options.lane, options.lanes);
+  set_option(fd.get(), IPPROTO_IP, IP_HDRINCL, 1, "IP_HDRINCL");
+  return fd;
+}
+
+FileDescriptor open_ipv6(const EspSocket::Options& options) {
+  FileDescriptor fd = open_raw(AF_INET6, IPPROTO_ESP, options.underlay);
+  attach_lane_filter(fd.get(), AF_INET6, options.lane, options.lanes);
+  set_option(fd.get(), IPPROTO_IPV6, IPV6_HDRINCL, 1, "IPV6_HDRINCL");
+  set_option(fd.get(), IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
+  set_option(fd.get(), IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1, "IPV6_RECVHOPLIMIT");
+  set_option(fd.get(), IPPROTO_IPV6, IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS");
+  return fd;
+}
+
+IpAddress to_address(const in6_addr& address) {
+  return IpAddress::from(Family::kIpv6, std::as_bytes(std::span(address.s6_addr)).data());
+}
+
+template <class Value>
+Value control_value(const cmsghdr* control) {
+  Value value{};
+  std::memcpy(&value, CMSG_DATA(control), sizeof value);
+  return value;
+}
+
+/// The outer header that the kernel kept for itself, from what it tells about it. Nothing if the
+/// destination is missing.
+std::optional<engine::OuterHeader> ipv6_header_of(msghdr& message, const sockaddr_in6& source) {
+  engine::OuterHeader outer;
+  outer.protocol = engine::Protocol::kEsp;
+  outer.source = to_address(source.sin6_addr);
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != IPPROTO_IPV6) continue;
+    if (c->cmsg_type == IPV6_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo))) {
+      outer.destination = to_address(control_value<in6_pktinfo>(c).ipi6_addr);
+    } else if (c->cmsg_type == IPV6_HOPLIMIT && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
+      outer.hop_limit = static_cast<std::uint8_t>(control_value<int>(c));
+    } else if (c->cmsg_type == IPV6_TCLASS && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
+      outer.traffic_class = static_cast<std::uint8_t>(control_value<int>(c));
+    }
+  }
+  if (outer.destination.family() == Family::kNone) return std::nullopt;
+  return outer;
+}
+
+/// Appends one ancillary value; `message.msg_controllen` counts what is there already.
+template <class Value>
+void add_control(msghdr& message, int level, int type, const Value& value) {
+  cmsghdr head{};
+  head.cmsg_len = CMSG_LEN(sizeof value);
+  head.cmsg_level = level;
+  head.cmsg_type = type;
+  auto* const at = static_cast<std::byte*>(message.msg_control) + message.msg_controllen;
+  std::memset(at, 0, CMSG_SPACE(sizeof value));
+  std::memcpy(at, &head, sizeof head);
+  std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
+  message.msg_controllen += CMSG_SPACE(sizeof value);
+}
+
+/// Sends one datagram that is larger than the link's MTU through a socket without the header
+/// option, so that the kernel fragments it. The socket lives only for this: an open one would get
+/// copies of all ESP packets that arrive.
+bool send_fragmented(const msghdr& whole, const std::string& underlay) noexcept try {
+  const iovec& datagram = *whole.msg_iov;
+  auto* const bytes = static_cast<std::byte*>(datagram.iov_base);
+  const auto header = engine::parse_ip_header({bytes, datagram.iov_len});
+  if (!header) return false;
+  const bool is_ipv4 = header->family == Family::kIpv4;
+  if (is_ipv4 && header->dont_fragment) return false;
+
+  const FileDescriptor fd =
+      open_raw(is_ipv4 ? AF_INET : AF_INET6, static_cast<int>(header->protocol), underlay);
+  iovec payload{bytes + header->header_size, header->total_size - header->header_size};
+  alignas(cmsghdr) std::array<std::byte, 128> control{};
+  msghdr message{};
+  message.msg_name = whole.msg_name;
+  message.msg_namelen = whole.msg_namelen;
+  message.msg_iov = &payload;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+
+  const int hop_limit = header->hop_limit;
+  const int traffic_class = header->traffic_class;
+  if (is_ipv4) {
+    set_option(fd.get(), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, "IP_MTU_DISCOVER");
+    in_pktinfo info{};
+    std::memcpy(&info.ipi_spec_dst, header->source.storage().data(), sizeof info.ipi_spec_dst);
+    add_control(message, IPPROTO_IP, IP_PKTINFO, info);
+    add_control(message, IPPROTO_IP, IP_TTL, hop_limit);
+    add_control(message, IPPROTO_IP, IP_TOS, traffic_class);
+  } else {
+    set_option(fd.get(), IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER");
+    in6_pktinfo info{};
+    std::memcpy(&info.ipi6_addr, header->source.storage().data(), sizeof info.ipi6_addr);
+    add_control(message, IPPROTO_IPV6, IPV6_PKTINFO, info);
+    add_control(message, IPPROTO_IPV6, IPV6_HOPLIMIT, hop_limit);
+    add_control(message, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
+  }
+  return ::sendmsg(fd.get(), &message, 0) >= 0;
+} catch (const std::exception&) {
+  return false;  // counted as unsent, as any other refusal
+}
+
+}  // namespace
+
+EspSocket::EspSocket(const Options& options)
+    : underlay_(options.underlay), ipv4_(open_ipv4(options)) {
+  try {
+    ipv6_ = open_ipv6(options);
+  } catch (const std::system_error& error) {
+    if (error.code().value() != EAFNOSUPPORT) throw;
+  }
+  for (const FileDescriptor* fd : {&ipv4_, &ipv6_}) {
+    if (!*fd) continue;
+    set_buffer(fd->get(), SO_RCVBUFFORCE, SO_RCVBUF, kReceiveBuffer);
+    set_buffer(fd->get(), SO_SNDBUFFORCE, SO_SNDBUF, kSendBuffer);
+    polled_[polled_count_++] = fd->get();
+  }
+}
+
+void EspSocket::receive(PacketPool& pool, Batch<SealedPacket>& batch) {
+  ipv6_first_ = !ipv6_first_;
+  if (ipv6_first_) receive_ipv6(pool, batch);
+  receive_ipv4(pool, batch);
+  if (!ipv6_first_) receive_ipv6(pool, batch);
+}
+
+void EspSocket::receive_ipv4(PacketPool& pool, Batch<SealedPacket>& batch) {
+  std::array<Buffer, kBatch> buffers;
+  const std::size_t count = receive_into(ipv4_.get(), 0, pool, kBatch - batch.size(), buffers);
+  for (std::size_t i = 0; i < count; ++i) {
+    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, received_.heads[i].msg_len)));
+  }
+}
+
+void EspSocket::receive_ipv6(PacketPool& pool, Batch<SealedPacket>& batch) {
+  if (!ipv6_) return;
+  std::array<Buffer, kBatch> buffers;
+  const std::size_t count =
+      receive_into(ipv6_.get(), kIpv6HeaderSize, pool, kBatch - batch.size(), buffers);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t size = received_.heads[i].msg_len;
+    const auto outer = ipv6_header_of(received_.heads[i].msg_hdr, received_.names[i]);
+    if (!outer) continue;
+    engine::write_outer_header(*outer, size, buffers[i].data() + kHeadroom);
+    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, kIpv6HeaderSize + size)));
+  }
+}
+
+std::size_t EspSocket::receive_into(int fd, std::size_t skip, PacketPool& pool, std::size_t room,
+                                    std::array<Buffer, kBatch>& buffers) {
+  std::size_t prepared = 0;
+  for (; prepared < room; ++prepared) {
+    buffers[prepared] = pool.take();
+    if (!buffers[prepared]) break;
+    // With the header in front an IPv6 packet may exceed kMaxTrain by it; the buffer has room.
+    received_.pieces[prepared] = {buffers[prepared].data() + kHeadroom + skip, kMaxTrain};
+    msghdr& head = received_.heads[prepared].msg_hdr;
+    head = {};
+    head.msg_name = &received_.names[prepared];
+    head.msg_namelen = sizeof received_.names[prepared];
+    head.msg_iov = &received_.pieces[prepared];
+    head.msg_iovlen = 1;
+    head.msg_control = received_.controls[prepared].bytes.data();
+    head.msg_controllen = Messages::kControlSize;
+  }
+  if (prepared == 0) return 0;
+  const int count = ::recvmmsg(fd, received_.heads.data(), static_cast<unsigned>(prepared),
+                               MSG_DONTWAIT, nullptr);
+  return count < 0 ? 0 : static_cast<std::size_t>(count);
+}
+
+std::size_t EspSocket::send(Batch<SealedPacket>& batch) {
+  const std::size_t packets = batch.size();
+  std::size_t sent = 0;
+  std::size_t count = prepare(batch, Family::kIpv4);
+  sent += count - send_prepared(ipv4_.get(), count);
+  if (ipv6_) {
+    count = prepare(batch, Family::kIpv6);
+    sent += count - send_prepared(ipv6_.get(), count);
+  }
+  batch.clear();
+  return packets - sent;
+}
+
+std::size_t EspSocket::prepare(Batch<SealedPacket>& batch, Family family) {
+  const bool is_ipv4 = family == Family::kIpv4;
+  std::size_t count = 0;
+  for (SealedPacket& packet : batch) {
+    if (packet.size() < engine::outer_header_size(family)) continue;
+    if (std::to_integer<unsigned>(packet.data()[0]) >> 4 != static_cast<unsigned>(family)) continue;
+
+    sockaddr_in6& name = sent_.names[count];
+    name = {};
+    if (is_ipv4) {
+      sockaddr_in destination{};
+      destination.sin_family = AF_INET;
+      std::memcpy(&destination.sin_addr, packet.data() + 16, sizeof destination.sin_addr);
+      std::memcpy(&name, &destination, sizeof destination);
+    } else {
+      name.sin6_family = AF_INET6;
+      std::memcpy(&name.sin6_addr, packet.data() + 24, sizeof name.sin6_addr);
+    }
+    sent_.pieces[count] = {packet.data(), packet.size()};
+    msghdr& head = sent_.heads[count].msg_hdr;
+    head = {};
+    head.msg_name = &name;
+    head.msg_namelen = is_ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    head.msg_iov = &sent_.pieces[count];
+    head.msg_iovlen = 1;
+    ++count;
+  }
+  return count;
+}
+
+std::size_t EspSocket::send_prepared(int fd, std::size_t count) {
+  std::size_t unsent = 0;
+  bool waited = false;
+  for (std::size_t next = 0; next < count;) {
+    const int sent = ::sendmmsg(fd, &sent_.heads[next], static_cast<unsigned>(count - next), 0);
+    if (sent > 0) {
+      next += static_cast<std::size_t>(sent);
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN && !waited) {  // once per batch
+      waited = true;
+      pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+      std::ignore = ::poll(&ready, 1, kSendPatienceMs);
+      continue;
+    }
+    const bool fragmented =
+        errno == EMSGSIZE && send_fragmented(sent_.heads[next].msg_hdr, underlay_);
+    if (!fragmented) ++unsent;
+    ++next;
+  }
+  return unsent;
+}
+
+}  // namespace xfrmfs::netio

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sealed side: raw sockets of IP protocol 50, one for IPv4 and one for IPv6 (raw(7), ipv6(7)).
+//
+// As long as they are open the host answers no ESP packet with "protocol unreachable". Every raw
+// socket gets a copy of every ESP packet; with several lanes a filter in the kernel gives each
+// packet to the lane SPI % lanes. Fragments arrive here reassembled.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "engine/base/address.h"
+#include "netio/file_descriptor.h"
+#include "netio/ports.h"
+
+namespace xfrmfs::netio {
+
+class EspSocket final : public WirePort {
+ public:
+  struct Options {
+    unsigned lane = 0;
+    unsigned lanes = 1;
+    std::string underlay;  // interface; empty: any
+  };
+
+  /// Belongs to the calling thread's network namespace. IPv6 is left out where the kernel has none.
+  explicit EspSocket(const Options& options);
+
+  void receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) override;
+  /// Waits a moment if the socket's buffer is full, so that the TUN device's queue, and not our
+  /// drops, slow the senders down. A packet above the link's MTU is fragmented if its header
+  /// permits.
+  std::size_t send(engine::Batch<engine::SealedPacket>& batch) override;
+  std::span<const int> descriptors() const override { return {polled_.data(), polled_count_}; }
+
+ private:
+  /// What recvmmsg(2) and sendmmsg(2) want to see; rebuilt by every call.
+  struct Messages {
+    std::array<mmsghdr, engine::kBatch> heads;
+    std::array<iovec, engine::kBatch> pieces;
+    std::array<sockaddr_in6, engine::kBatch> names;
+    /// Destination, hop limit and traffic class.
+    static constexpr std::size_t kControlSize =
+        CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int));
+    struct alignas(cmsghdr) Control {
+      std::array<std::byte, kControlSize> bytes;
+    };
+    std::array<Control, engine::kBatch> controls;
+  };
+
+  void receive_ipv4(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
+  void receive_ipv6(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
+  /// Takes as many buffers as the batch has room for and points `received_` at them, `skip` bytes
+  /// behind the head room. The number of packets that arrived.
+  std::size_t receive_into(int fd, std::size_t skip, engine::PacketPool& pool, std::size_t room,
+                           std::array<engine::Buffer, engine::kBatch>& buffers);
+  /// Points sent_ at the packets of one family; how many there are.
+  std::size_t prepare(engine::Batch<engine::SealedPacket>& batch, engine::Family family);
+  /// The number of the first `count` messages in sent_ that could not be sent.
+  std::size_t send_prepared(int fd, std::size_t count);
+
+  std::string underlay_;
+  FileDescriptor ipv4_;
+  FileDescriptor ipv6_;
+  std::array<int, 2> polled_{};
+  std::size_t polled_count_ = 0;
+  bool ipv6_first_ = false;  // the receiving thread's: the families take turns
+  Messages received_;        // the receiving thread's
+  Messages sent_;            // the sending thread's
+};
+
+}  // namespace xfrmfs::netio
