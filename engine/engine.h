@@ -31,8 +31,8 @@ struct PolicyKey {
   Direction direction = Direction::kOut;
   std::uint32_t index = 0;
   PolicyType type = PolicyType::kMain;
-  Selector selector;
-  Mark mark;
+  Selector selector{};
+  Mark mark{};
   std::uint32_t if_id = 0;
 };
 

@@ -10,8 +10,8 @@ namespace {
 
 using std::unexpected;
 
-constexpr std::size_t kLongestText = 4095;   // a page, less its terminator
-constexpr std::size_t kLongestNumber = 20;   // 2^64 in decimal has 20 digits
+constexpr std::size_t kLongestText = 4095;  // a page, less its terminator
+constexpr std::size_t kLongestNumber = 20;  // 2^64 in decimal has 20 digits
 constexpr std::string_view kBlanks = " \t\n\v\f\r\xa0";
 constexpr std::string_view kTerminators = " \t\n";
 

@@ -28,7 +28,6 @@ struct MountOptions {
 
 struct UmountOptions {
   std::string mountpoint;
-  bool lazy = false;
   bool lazy = false;  // take the files away even if a process works in them
 };
 

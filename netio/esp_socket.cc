@@ -49,9 +49,11 @@ void set_buffer(int fd, int forced, int ordinary, int size) {
 
 FileDescriptor open_raw(int family, int protocol, const std::string& underlay) {
   const char* const text = family == AF_INET ? "IPv4" : "IPv6";
-  FileDescriptor fd =
-      own_or_throw(::socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol),
-                   fmt::format("raw {} socket for protocol {}", text, protocol));
+  FileDescriptor fd(::socket(family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+  if (!fd) {
+    const char* const hint = errno == EPERM ? " (needs CAP_NET_RAW)" : "";
+    throw_errno(fmt::format("raw {} socket for protocol {}{}", text, protocol, hint));
+  }
   if (!underlay.empty() && ::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, underlay.c_str(),
                                         static_cast<socklen_t>(underlay.size())) != 0) {
     throw_errno(fmt::format("underlay \"{}\"", underlay));
@@ -69,15 +71,16 @@ void attach_lane_filter(int fd, int family, unsigned lane, unsigned lanes) {
                                   ? sock_filter(BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0))
                                   : sock_filter(BPF_STMT(BPF_LDX | BPF_W | BPF_IMM, 0));
   // clang-format off
-  std::array<sock_filter, 9> program{{
+  std::array<sock_filter, 10> program{{
       ip_header_size,
       BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
       BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),
-      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 4, 0, 4),      // else to "too short"
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 4, 0, 5),      // else to "too short"
       BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),             // the SPI
       BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, lanes),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, lane, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, kAll),
+      BPF_STMT(BPF_RET | BPF_K, 0),                      // another lane's
       BPF_STMT(BPF_RET | BPF_K, lane == 0 ? kAll : 0),   // too short
   }};
   // clang-format on

@@ -42,7 +42,8 @@ FileDescriptor open_queue(const std::string& name, int flags) {
   if (errno == EBUSY || errno == EEXIST) {
     throw_errno(fmt::format("TUN device name \"{}\" is taken", name));
   }
-  throw_errno(fmt::format("TUN device \"{}\"", name));
+  const char* const hint = errno == EPERM ? " (needs CAP_NET_ADMIN)" : "";
+  throw_errno(fmt::format("TUN device \"{}\"{}", name, hint));
 }
 
 /// A socket only to ask the kernel about interfaces; they belong to its network namespace.

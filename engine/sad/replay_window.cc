@@ -115,11 +115,11 @@ void ReplayWindow::advance_ring(SeqNo number, SeqNo top) {
 }
 
 std::atomic<std::uint32_t>& ReplayWindow::ring_word(SeqNo number) const {
-  return bits_[(number - 1) % window_ / 32];
+  return bits_[(number + window_ - 1) % window_ / 32];
 }
 
 std::uint32_t ReplayWindow::ring_bit(SeqNo number) const {
-  return std::uint32_t{1} << ((number - 1) % window_ % 32);
+  return std::uint32_t{1} << ((number + window_ - 1) % window_ % 32);
 }
 
 ReplayParams ReplayWindow::state() const {

@@ -21,7 +21,7 @@ struct SaId {
   IpAddress destination;
   Spi spi{};
   Protocol protocol = Protocol::kEsp;
-  Mark mark;
+  Mark mark{};
 
   bool operator==(const SaId&) const = default;
 };
@@ -56,7 +56,7 @@ struct ReplayParams {
   SeqNo in_sequence = 0;           // highest number accepted
   /// Which numbers were seen. Legacy: one word, bit 0 is in_sequence. Bitmap and ESN: circular,
   /// bit (n - 1) % window stands for number n, as in xfrm_replay_state_esn.
-  std::vector<std::uint32_t> bitmap;
+  std::vector<std::uint32_t> bitmap{};
 };
 
 struct SaParams {

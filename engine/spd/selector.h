@@ -21,10 +21,10 @@ struct PortMatch {
 
 struct Selector {
   Family family = Family::kNone;  // kNone: of either family (only SAs may have that)
-  Prefix source;
-  Prefix destination;
-  PortMatch source_port;
-  PortMatch destination_port;
+  Prefix source{};
+  Prefix destination{};
+  PortMatch source_port{};
+  PortMatch destination_port{};
   Protocol protocol{};  // 0: any
   std::int32_t interface_index = 0;
   std::uint32_t user = 0;

@@ -88,8 +88,8 @@ class SpdView {
 struct PolicyIdentity {
   Direction direction{};
   PolicyType type{};
-  Selector selector;
-  Mark mark;
+  Selector selector{};
+  Mark mark{};
   std::uint32_t if_id = 0;
 
   bool operator==(const PolicyIdentity&) const = default;

@@ -42,8 +42,12 @@ class NextFunction {
     if (void* const function = address()) {
       return reinterpret_cast<Result (*)(Arguments...)>(function)(arguments...);
     }
-    if (number_ < 0) return fail(ENOSYS);
-    return static_cast<Result>(as_library_result(system_call(number_, arguments...)));
+    if constexpr (sizeof...(Arguments) <= kMostArguments) {
+      if (number_ >= 0) {
+        return static_cast<Result>(as_library_result(system_call(number_, arguments...)));
+      }
+    }
+    return fail(ENOSYS);
   }
 
  private:

@@ -193,8 +193,7 @@ Kind kind_of(int fd) {
 }
 
 int open_session(const char* path, int flags) {
-  const Temporary rendezvous(
-      system_call(__NR_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  Temporary rendezvous(system_call(__NR_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (rendezvous.get() < 0) return as_socket_error(rendezvous.get());
   set_timeout(rendezvous.get(), SO_SNDTIMEO);  // this is the one that connect() obeys
   set_timeout(rendezvous.get(), SO_RCVTIMEO);
@@ -209,8 +208,8 @@ int open_session(const char* path, int flags) {
   }
   // Programs are used to get the lowest free number: that of the rendezvous.
   const int number = rendezvous.release();
-  const long moved = system_call(__NR_dup3, session.get(), number,
-                                 (flags & SOCK_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+  const long moved =
+      system_call(__NR_dup3, session.get(), number, (flags & SOCK_CLOEXEC) != 0 ? O_CLOEXEC : 0);
   if (moved < 0) system_call(__NR_close, number);
   return static_cast<int>(moved);
 }
@@ -248,8 +247,7 @@ sockaddr_nl own_address(int fd) {
 
 int control_call(int fd, protocol::Op op, std::uint32_t arg0, std::uint32_t arg1) {
   int pair[2] = {-1, -1};
-  const long made =
-      system_call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
+  const long made = system_call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
   if (made != 0) return static_cast<int>(made);
   const Temporary ours(pair[0]);
   {
@@ -292,8 +290,8 @@ int control_call(int fd, protocol::Op op, std::uint32_t arg0, std::uint32_t arg1
 
 Waiting waiting(int fd) {
   nlmsghdr header = {};
-  const long size = system_call(__NR_recvfrom, fd, &header, sizeof(header),
-                                MSG_PEEK | MSG_DONTWAIT, nullptr, nullptr);
+  const long size = system_call(__NR_recvfrom, fd, &header, sizeof(header), MSG_PEEK | MSG_DONTWAIT,
+                                nullptr, nullptr);
   if (size == 0) return Waiting::kEnd;
   if (size < 0) return size == -EAGAIN || size == -EINTR ? Waiting::kNothing : Waiting::kMessage;
   const bool overrun = size == sizeof(header) && header.nlmsg_type == protocol::kOverrunType;
@@ -325,8 +323,8 @@ void park(int fd) {
   if (error != 0) return;
   system_call(__NR_fcntl, near.get(), F_SETFL, status_flags);
   system_call(__NR_shutdown, near.get(), SHUT_WR);
-  if (system_call(__NR_dup3, near.get(), fd,
-                  (descriptor_flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0) < 0) {
+  if (system_call(__NR_dup3, near.get(), fd, (descriptor_flags & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0) <
+      0) {
     return;
   }
   far.release();

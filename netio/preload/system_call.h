@@ -11,10 +11,21 @@
 
 namespace xfrmfs::netio::preload {
 
-inline long as_word(const void* pointer) { return reinterpret_cast<long>(pointer); }
-inline long as_word(int value) { return value; }
-inline long as_word(unsigned value) { return static_cast<long>(value); }
-inline long as_word(unsigned long value) { return static_cast<long>(value); }
+inline long as_word(const void* pointer) {
+  return reinterpret_cast<long>(pointer);
+}
+inline long as_word(int value) {
+  return value;
+}
+inline long as_word(long value) {
+  return value;
+}
+inline long as_word(unsigned value) {
+  return static_cast<long>(value);
+}
+inline long as_word(unsigned long value) {
+  return static_cast<long>(value);
+}
 
 #if defined(__x86_64__)
 inline long enter_kernel(long number, long a, long b, long c, long d, long e, long f) {
@@ -47,11 +58,13 @@ inline long enter_kernel(long number, long a, long b, long c, long d, long e, lo
 #error "the client adapter knows x86-64 and aarch64"
 #endif
 
+inline constexpr unsigned kMostArguments = 6;
+
 /// The kernel's answer: a result, or an errno as a negative number. Any thread, any signal handler.
 template <typename... Arguments>
 long system_call(long number, Arguments... arguments) {
-  static_assert(sizeof...(Arguments) <= 6);
-  const long words[6] = {as_word(arguments)...};
+  static_assert(sizeof...(Arguments) <= kMostArguments);
+  const long words[kMostArguments] = {as_word(arguments)...};
   return enter_kernel(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 

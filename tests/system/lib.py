@@ -197,15 +197,18 @@ class Wire:
     `packets` grows in the background: (incoming, bytes from the IP header on).
     """
 
-    def __init__(self, namespace, interface, neighbour=None, link_header=14):
+    def __init__(
+        self, namespace, interface, neighbour=None, hardware_address=None, link_header=14
+    ):
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind((interface, _ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
         self._link_header = link_header
         if neighbour:
-            far, far_interface = neighbour
+            hardware_address = mac(*neighbour)
+        if hardware_address:
             self._addresses = bytes.fromhex(
-                (mac(far, far_interface) + mac(namespace, interface)).replace(":", "")
+                (hardware_address + mac(namespace, interface)).replace(":", "")
             )
         self.packets = []
         threading.Thread(target=self._record, daemon=True).start()

@@ -1,12 +1,12 @@
-#!/usr/bin/env bash
+# shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes the guest that the tests here talk to: a Debian kernel with ESP, and an initrd with
 # busybox, this machine's own `ip`, the IPsec modules and guest_init.
 #
-#   build_guest        prints the directory with "vmlinuz" and "initrd"
+#   bash build_guest.sh        prints the directory with "vmlinuz" and "initrd"
 #
 # Packages are downloaded with apt-get download (nothing is installed) and kept, with the result,
-# under ${XDG_CACHE_HOME:-~/.cache}/xfrmfs-guest. Needs kmod, cpio, gzip, iproute2, qemu later on.
+# under ${XDG_CACHE_HOME:-~/.cache}/xfrmfs-guest. Needs kmod, cpio, gzip, iproute2 and netbase.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/xfrmfs-guest
@@ -58,6 +58,7 @@ build() {
   cp "$work/bin/busybox" "$root/bin/"
   install -m 755 "$here/guest_init" "$root/init"
   copy_modules "$work" "$version" "$root/modules"
+  install -m 644 /etc/protocols "$root/etc/" # names in `ip xfrm … proto udp`
   copy_program "$(readlink -f "$(command -v ip)")" "$root/bin/iproute2" "$root"
   (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$guest/initrd"
 }
@@ -84,7 +85,7 @@ copy_program() {
 }
 
 fail() {
-  echo "build_guest: $*" >&2
+  echo "build_guest.sh: $*" >&2
   exit 1
 }
 

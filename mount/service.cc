@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mount/service.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+#include <fmt/core.h>
+
+#include <pthread.h>
+
+#include "mount/log.h"
+#include "mount/run_directory.h"
+#include "netio/rtnetlink.h"
+
+namespace xfrmfs {
+namespace {
+
+constexpr std::uint32_t kMinMtu = 68;
+
+/// All signals wait while this lives. Threads made meanwhile never get any, so that the control
+/// thread gets them all.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    std::ignore = ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { std::ignore = ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+std::uint32_t tun_mtu(const MountOptions& options) {
+  netio::Rtnetlink kernel;
+  const auto links = kernel.links();
+  const auto underlay =
+      netio::underlay_mtu(links, options.underlay, kernel.default_route_link(), 0);
+  if (!underlay) {
+    throw std::system_error(ENODEV, std::generic_category(),
+                            fmt::format("underlay \"{}\"", options.underlay));
+  }
+  return options.mtu.value_or(std::max(engine::largest_inner_packet(*underlay), kMinMtu));
+}
+
+}  // namespace
+
+Service::FuseThread::FuseThread(fs::FuseSession& session, netio::asio::io_context& io)
+    : session_(session), thread_([&session, &io] {
+        std::ignore = ::pthread_setname_np(::pthread_self(), "xfrmfs/f0");
+        session.run();
+        io.stop();  // the mount is gone, and with it the reason to be here
+      }) {}
+
+Service::FuseThread::~FuseThread() {
+  session_.stop();
+}
+
+Service::Service(const MountOptions& options)
+    : signals_(io_, SIGTERM, SIGINT),
+      engine_(options.workers, clock_),
+      housekeeping_(io_, engine_, [this] { nudge_workers(); }) {
+  engine_.set_attention_sink(&housekeeping_);
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    log_notice(fmt::format("ending: signal={}", signal));
+    io_.stop();
+  });
+  open_devices(options);
+  const auto changed = [this] { housekeeping_.engine_changed(); };
+  addresses_ = std::make_unique<netio::AddressWatch>(
+      io_, engine_,
+      netio::AddressWatch::Options{.underlay = options.underlay, .tun = tun_->index()}, changed);
+  const std::string socket = options.socket.empty() ? default_socket_path() : options.socket;
+  control_ = std::make_unique<netio::ControlServer>(io_, engine_, socket, changed);
+  session_ = std::make_unique<fs::FuseSession>(
+      tree_, engine_.view(),
+      fs::FuseSession::Options{.mountpoint = options.mountpoint,
+                               .source = socket,
+                               .fuse_options = options.fuse_options});
+  summary_ = fmt::format("mounted={} tun={} workers={} socket={}", session_->mountpoint(),
+                         tun_->name(), options.workers, socket);
+}
+
+void Service::open_devices(const MountOptions& options) {
+  const std::uint32_t mtu = tun_mtu(options);
+  for (unsigned lane = 0; lane < options.workers; ++lane) {
+    wires_.push_back(std::make_unique<netio::EspSocket>(netio::EspSocket::Options{
+        .lane = lane, .lanes = options.workers, .underlay = options.underlay}));
+  }
+  tun_ = std::make_unique<netio::TunInterface>(options.tun, options.workers, mtu);
+}
+
+void Service::run(Readiness& readiness) {
+  {
+    const SignalsBlocked blocked;
+    fuse_thread_ = std::make_unique<FuseThread>(*session_, io_);
+    start_workers();
+  }
+  tun_->bring_up();
+  if (!readiness.announce()) return;
+  log_notice(summary_);
+  housekeeping_.engine_changed();
+  io_.run();
+}
+
+void Service::start_workers() {
+  for (unsigned lane = 0; lane < wires_.size(); ++lane) {
+    workers_.push_back(std::make_unique<netio::Worker>(lane, tun_->queue(lane), *wires_[lane],
+                                                       engine_.make_outbound(lane),
+                                                       engine_.make_inbound(lane)));
+  }
+}
+
+void Service::nudge_workers() {
+  for (const auto& worker : workers_) worker->nudge();
+}
+
+}  // namespace xfrmfs

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// One running engine with everything around it: devices, threads, control socket, mount.
+//
+//   TUN queues, ESP sockets -- workers -- engine -- control server, housekeeping, address watch
+//                                            \---- FUSE session
+//
+// Made in the order of the members and taken apart in reverse; a part that cannot be made takes
+// with it those before it.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/engine.h"
+#include "fs/fuse_session.h"
+#include "fs/tree.h"
+#include "mount/daemon.h"
+#include "mount/options.h"
+#include "netio/address_watch.h"
+#include "netio/asio.h"
+#include "netio/control_server.h"
+#include "netio/esp_socket.h"
+#include "netio/housekeeping.h"
+#include "netio/system_clock.h"
+#include "netio/tun_device.h"
+#include "netio/worker.h"
+
+namespace xfrmfs {
+
+/// One thread makes, runs and destroys it; that becomes the control thread.
+class Service {
+ public:
+  /// Opens, connects and mounts everything; nothing runs yet. Throws std::system_error.
+  explicit Service(const MountOptions& options);
+
+  /// Starts the threads, says so, and works until a signal or the end of the mount.
+  void run(Readiness& readiness);
+
+ private:
+  /// The FUSE loop in a thread; ends it when destroyed.
+  class FuseThread {
+   public:
+    FuseThread(fs::FuseSession& session, netio::asio::io_context& io);
+    ~FuseThread();
+
+   private:
+    fs::FuseSession& session_;
+    std::jthread thread_;
+  };
+
+  void open_devices(const MountOptions& options);
+  void start_workers();
+  void nudge_workers();
+
+  netio::asio::io_context io_;
+  netio::asio::signal_set signals_;
+  netio::SystemClock clock_;
+  fs::Tree tree_ = fs::make_tree();
+  engine::Engine engine_;
+  netio::Housekeeping housekeeping_;
+  std::unique_ptr<netio::TunInterface> tun_;
+  std::vector<std::unique_ptr<netio::EspSocket>> wires_;
+  std::unique_ptr<netio::AddressWatch> addresses_;
+  std::unique_ptr<netio::ControlServer> control_;
+  std::unique_ptr<fs::FuseSession> session_;
+  std::unique_ptr<FuseThread> fuse_thread_;
+  std::vector<std::unique_ptr<netio::Worker>> workers_;
+  std::string summary_;
+};
+
+}  // namespace xfrmfs

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packets from the wire, into an engine with SAs and policies of every kind it knows.
+//
+// The first byte says what to do with the rest: 0 takes it as it is; otherwise it is the inside of
+// a packet that is sealed with the real key, so that what a hostile peer with the key can send is
+// reached, and the next byte says where the result is damaged (0: nowhere).
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/crypto/random_pool.h"
+#include "engine/transform/esp.h"
+#include "tests/support/gateway.h"
+
+namespace {
+
+using namespace xfrmfs::engine;
+using namespace xfrmfs::testing;
+
+constexpr const char* kSource = "192.1.2.45";
+constexpr const char* kDestination = "192.1.2.23";
+
+void require(bool fact) {
+  if (!fact) std::abort();
+}
+
+struct Target {
+  Gateway gateway;
+  RandomPool ivs;
+  std::unique_ptr<Esp> esp;
+  SeqNo sequence = 0;
+
+  Target() {
+    Engine& engine = gateway.engine();
+    engine.set_local_addresses({address(kDestination), address("192.0.2.1")});
+    SaParams params = make(TunnelSa{.source = kSource, .destination = kDestination});
+    esp = Esp::create(params.id.spi, false, params.crypto, 1).value();
+    require(engine.add_sa(std::move(params)).has_value());
+    for (const Direction direction : {Direction::kIn, Direction::kForward}) {
+      require(engine
+                  .add_policy(make(TunnelPolicy{.direction = direction,
+                                                .source = "0.0.0.0/0",
+                                                .destination = "0.0.0.0/0",
+                                                .tunnel_source = kSource,
+                                                .tunnel_destination = kDestination}))
+                  .has_value());
+    }
+    engine.publish();
+  }
+
+  PacketData seal(std::span<const std::uint8_t> inside, Protocol next_header) {
+    PacketData data(20 + 16 + inside.size() + 64);
+    std::byte* payload = data.data() + 20 + 16;
+    std::memcpy(payload, inside.data(), inside.size());
+    SealItem item{.data = payload,
+                  .size = inside.size(),
+                  .headroom = 16,
+                  .tailroom = 64,
+                  .next_header = next_header,
+                  .sequence = ++sequence};
+    esp->seal(Lane{.index = 0, .ivs = &ivs}, std::span(&item, 1));
+    require(item.ok && item.data == data.data() + 20);
+    data.resize(20 + item.size);
+    write_outer_header({.source = address(kSource),
+                        .destination = address(kDestination),
+                        .protocol = Protocol::kEsp},
+                       item.size, data.data());
+    return data;
+  }
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  static Target target;
+  if (size < 2 || size > 4096) return 0;
+  const std::span<const std::uint8_t> rest(bytes + 2, size - 2);
+  PacketData packet;
+  if (bytes[0] == 0) {
+    const auto raw = std::as_bytes(rest);
+    packet.assign(raw.begin(), raw.end());
+  } else {
+    packet = target.seal(rest, Protocol{bytes[0]});
+    if (bytes[1] != 0) packet[bytes[1] % packet.size()] ^= std::byte{0x40};
+  }
+  target.gateway.moved();
+  const auto clear = target.gateway.receive(packet);
+  std::uint64_t drops = 0;
+  for (const auto& [name, count] : target.gateway.moved()) drops += count;
+  require(drops + clear.size() == 1);  // delivered, or dropped with one name, once
+  for (const auto& one : clear) require(parse_ip_header(one).has_value());
+  return 0;
+}

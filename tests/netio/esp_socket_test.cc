@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real raw sockets over the loopback device of a network namespace of the test's own. On loopback
+// a raw socket hears what it sends itself, so one socket is both ends.
+#include "netio/esp_socket.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include "engine/packet/ip_header.h"
+#include "tests/support/loopback_ports.h"
+#include "tests/support/network_namespace.h"
+
+namespace xfrmfs::netio {
+namespace {
+
+using engine::Batch;
+using engine::Bytes;
+using engine::Family;
+using engine::IpAddress;
+using engine::kBatch;
+using engine::kHeadroom;
+using engine::PacketBytes;
+using engine::PacketPool;
+using engine::SealedPacket;
+using test::LoopbackWirePort;
+
+struct Datagram {
+  std::string source = "127.0.0.1";
+  std::string destination = "127.0.0.1";
+  std::size_t payload_size = 100;  // of ESP, with SPI and sequence number
+  std::uint32_t spi = 0x1000;
+  std::uint8_t traffic_class = 0;
+  std::uint8_t hop_limit = 64;
+  bool dont_fragment = false;
+};
+
+Datagram ipv6(std::size_t payload_size) {
+  return {.source = "::1", .destination = "::1", .payload_size = payload_size};
+}
+
+class EspSocketTest : public test::NetworkNamespaceTest {
+ protected:
+  SealedPacket build(const Datagram& datagram) {
+    const IpAddress source = *IpAddress::parse(datagram.source);
+    const std::size_t header_size = engine::outer_header_size(source.family());
+    engine::Buffer buffer = pool_.take();
+    std::byte* const at = buffer.data() + kHeadroom;
+    engine::write_outer_header({.source = source,
+                                .destination = *IpAddress::parse(datagram.destination),
+                                .protocol = engine::Protocol::kEsp,
+                                .traffic_class = datagram.traffic_class,
+                                .hop_limit = datagram.hop_limit,
+                                .dont_fragment = datagram.dont_fragment},
+                               datagram.payload_size, at);
+    std::byte* const payload = at + header_size;
+    for (std::size_t i = 0; i < datagram.payload_size; ++i) {
+      payload[i] = static_cast<std::byte>(i * 7);
+    }
+    if (datagram.payload_size >= 4) engine::store_be32(payload, datagram.spi);
+    return LoopbackWirePort::make(
+        PacketBytes(std::move(buffer), kHeadroom, header_size + datagram.payload_size));
+  }
+
+  /// The number unsent.
+  std::size_t send(EspSocket& socket, const Datagram& datagram) {
+    Batch<SealedPacket> batch;
+    batch.push(build(datagram));
+    const std::size_t unsent = socket.send(batch);
+    EXPECT_TRUE(batch.empty());
+    return unsent;
+  }
+
+  /// Fills received_; false if nothing comes.
+  bool receive(EspSocket& socket) {
+    received_.clear();
+    std::vector<pollfd> polled;
+    for (const int fd : socket.descriptors()) polled.push_back({fd, POLLIN, 0});
+    if (::poll(polled.data(), polled.size(), 10'000) <= 0) return false;
+    socket.receive(pool_, received_);
+    return !received_.empty();
+  }
+
+  /// Sends one datagram and expects it back as it was.
+  void round_trip(EspSocket& socket, const Datagram& datagram) {
+    SCOPED_TRACE(datagram.source + ", " + std::to_string(datagram.payload_size) + " bytes");
+    ASSERT_EQ(send(socket, datagram), 0u);
+    ASSERT_TRUE(receive(socket));
+    ASSERT_EQ(received_.size(), 1u);
+    expect_same(received_[0], datagram);
+  }
+
+  void expect_same(const SealedPacket& packet, const Datagram& datagram) {
+    EXPECT_EQ(packet.headroom(), kHeadroom);
+    const auto header = engine::parse_ip_header(packet.bytes());
+    ASSERT_TRUE(header);
+    EXPECT_EQ(header->source.text(), datagram.source);
+    EXPECT_EQ(header->destination.text(), datagram.destination);
+    EXPECT_EQ(header->protocol, engine::Protocol::kEsp);
+    EXPECT_EQ(header->traffic_class, datagram.traffic_class);
+    EXPECT_EQ(header->hop_limit, datagram.hop_limit);
+    EXPECT_FALSE(header->is_fragment);
+    EXPECT_EQ(header->total_size, packet.size());
+    const SealedPacket original = build(datagram);
+    const Bytes expected = original.bytes().subspan(header->header_size);
+    const Bytes payload = packet.bytes().subspan(header->header_size);
+    EXPECT_TRUE(std::ranges::equal(payload, expected));
+  }
+
+  PacketPool pool_{3 * kBatch};
+  Batch<SealedPacket> received_;
+};
+
+TEST_F(EspSocketTest, CarriesIpv4OfAllSizes) {
+  EspSocket socket({});
+  for (const std::size_t size : {0, 1, 3, 4, 8, 100, 1480, 1481, 9000, 65515}) {
+    round_trip(socket, {.payload_size = size});
+  }
+}
+
+TEST_F(EspSocketTest, CarriesIpv6OfAllSizes) {
+  test::run("ip link set lo mtu 66000");
+  EspSocket socket({});
+  for (const std::size_t size : {0, 1, 3, 4, 8, 100, 1460, 1461, 9000, 65535}) {
+    round_trip(socket, ipv6(size));
+  }
+}
+
+TEST_F(EspSocketTest, KeepsAddressesTrafficClassAndHopLimit) {
+  EspSocket socket({});
+  round_trip(
+      socket,
+      {.source = "127.0.0.2", .destination = "127.0.0.3", .traffic_class = 0xb9, .hop_limit = 7});
+  test::run("ip addr add 2001:db8::2/128 dev lo nodad && ip addr add 2001:db8::3/128 dev lo nodad");
+  round_trip(socket, {.source = "2001:db8::2",
+                      .destination = "2001:db8::3",
+                      .traffic_class = 0xb9,
+                      .hop_limit = 7});
+}
+
+TEST_F(EspSocketTest, SendsAndReceivesBatchOfBothFamilies) {
+  EspSocket socket({});
+  Batch<SealedPacket> batch;
+  while (!batch.full()) batch.push(build(batch.size() % 2 == 0 ? Datagram{} : ipv6(100)));
+  EXPECT_EQ(socket.send(batch), 0u);
+
+  ASSERT_TRUE(receive(socket));
+  EXPECT_EQ(received_.size(), kBatch);
+  EXPECT_EQ(std::ranges::count_if(
+                received_,
+                [](const SealedPacket& packet) { return packet.data()[0] == std::byte{0x45}; }),
+            kBatch / 2);
+}
+
+TEST_F(EspSocketTest, ReceivesNothingWhenNoBufferIsFree) {
+  EspSocket socket({});
+  ASSERT_EQ(send(socket, {}), 0u);
+  PacketPool empty(0);
+  socket.receive(empty, received_);
+  EXPECT_TRUE(received_.empty());
+  EXPECT_TRUE(receive(socket));  // the packet still waits
+}
+
+TEST_F(EspSocketTest, CountsPacketsThatHaveNoRoute) {
+  EspSocket socket({});
+  Batch<SealedPacket> batch;
+  batch.push(build({}));
+  batch.push(build({.source = "192.0.2.1", .destination = "198.51.100.1"}));
+  batch.push(build({.source = "2001:db8::1", .destination = "2001:db8:1::1"}));
+  batch.push(build({}));
+  EXPECT_EQ(socket.send(batch), 2u);
+  ASSERT_TRUE(receive(socket));
+  EXPECT_EQ(received_.size(), 2u);
+}
+
+TEST_F(EspSocketTest, FragmentsWhatTheLinkCannotCarry) {
+  test::run("ip link set lo mtu 1400");
+  EspSocket socket({});
+  round_trip(socket, {.source = "127.0.0.2",
+                      .destination = "127.0.0.3",
+                      .payload_size = 3000,
+                      .traffic_class = 0x28,
+                      .hop_limit = 9});
+  test::run("ip addr add 2001:db8::2/128 dev lo nodad && ip addr add 2001:db8::3/128 dev lo nodad");
+  round_trip(socket, {.source = "2001:db8::2",
+                      .destination = "2001:db8::3",
+                      .payload_size = 3000,
+                      .traffic_class = 0x28,
+                      .hop_limit = 9});
+}
+
+TEST_F(EspSocketTest, DoesNotFragmentWhereTheHeaderForbidsIt) {
+  test::run("ip link set lo mtu 1400");
+  EspSocket socket({});
+  Batch<SealedPacket> batch;
+  batch.push(build({.payload_size = 3000, .dont_fragment = true}));
+  batch.push(build({.payload_size = 1380, .dont_fragment = true}));
+  EXPECT_EQ(socket.send(batch), 1u);
+  ASSERT_TRUE(receive(socket));
+  ASSERT_EQ(received_.size(), 1u);
+  EXPECT_EQ(received_[0].size(), 1400u);
+}
+
+TEST_F(EspSocketTest, SpreadsSpisOverLanes) {
+  constexpr unsigned kLanes = 3;
+  std::vector<std::unique_ptr<EspSocket>> lanes;
+  for (unsigned lane = 0; lane < kLanes; ++lane) {
+    lanes.push_back(std::make_unique<EspSocket>(EspSocket::Options{lane, kLanes, {}}));
+  }
+  // An SPI is a whole 32-bit number: 0x80000000 % 3 is 2, its low 16 bits % 3 would be 0.
+  for (const std::uint32_t spi : {0x1000u, 0x1001u, 0x1002u, 0x80000000u, 0xffffffffu}) {
+    for (const Datagram& family : {Datagram{}, ipv6(100)}) {
+      Datagram datagram = family;
+      datagram.spi = spi;
+      round_trip(*lanes[spi % kLanes], datagram);
+    }
+  }
+  for (const auto& lane : lanes) {
+    received_.clear();
+    lane->receive(pool_, received_);
+    EXPECT_TRUE(received_.empty());
+  }
+}
+
+TEST_F(EspSocketTest, GivesPacketsWithoutSpiToTheFirstLane) {
+  EspSocket first({.lane = 0, .lanes = 2, .underlay = {}});
+  EspSocket second({.lane = 1, .lanes = 2, .underlay = {}});
+  for (const std::size_t size : {0, 3}) {
+    round_trip(first, {.payload_size = size});
+    round_trip(first, ipv6(size));
+    second.receive(pool_, received_);
+    EXPECT_EQ(received_.size(), 1u);  // still the one of round_trip
+  }
+}
+
+TEST_F(EspSocketTest, HearsOnlyTheUnderlay) {
+  test::run("ip link add veth0 type veth peer name veth1 && ip link set veth0 up");
+  EspSocket elsewhere({.underlay = "veth0"});
+  EspSocket everywhere({});
+  ASSERT_EQ(send(everywhere, {}), 0u);
+  ASSERT_TRUE(receive(everywhere));
+  received_.clear();
+  elsewhere.receive(pool_, received_);
+  EXPECT_TRUE(received_.empty());
+}
+
+TEST_F(EspSocketTest, NamesUnderlayThatDoesNotExist) {
+  try {
+    EspSocket socket({.underlay = "nowhere0"});
+    FAIL();
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code().value(), ENODEV);
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("underlay \"nowhere0\""));
+  }
+}
+
+}  // namespace
+}  // namespace xfrmfs::netio

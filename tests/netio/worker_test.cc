@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of a lane between ports and paths that the test holds in its hands.
+#include "netio/worker.h"
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/loopback_ports.h"
+
+namespace xfrmfs::netio {
+namespace {
+
+using engine::Batch;
+using engine::ClearPacket;
+using engine::InboundPath;
+using engine::kBatch;
+using engine::OutboundPath;
+using engine::Outgoing;
+using engine::PacketPool;
+using engine::SealedPacket;
+using test::LoopbackClearPort;
+using test::LoopbackWirePort;
+using test::PacketText;
+
+PacketText text(std::string_view characters) {
+  PacketText bytes;
+  for (const char c : characters) bytes.push_back(static_cast<std::byte>(c));
+  return bytes;
+}
+
+/// Waits until `happened`; false if it does not.
+template <class Condition>
+bool wait_until(const Condition& happened) {
+  const auto deadline = std::chrono::steady_clock::now() + test::kPatience;
+  while (!happened()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+/// What the paths have counted; it outlives them.
+struct Tally {
+  std::atomic<std::size_t> refreshes{0};
+  std::atomic<std::size_t> unsent{0};
+  std::atomic<std::size_t> undelivered{0};
+};
+
+/// "Seals" by passing on; what begins with '!' becomes a reply.
+class PassingOutbound final : public OutboundPath {
+ public:
+  explicit PassingOutbound(Tally& tally) : tally_(tally) {}
+
+  void process(Batch<ClearPacket>& batch, Outgoing& out) noexcept override {
+    for (ClearPacket& packet : batch) {
+      if (packet.data()[0] == std::byte{'!'}) {
+        out.replies.push(std::move(packet));
+      } else {
+        out.sealed.push(LoopbackWirePort::make(std::move(packet)));
+      }
+    }
+    batch.clear();
+  }
+  void refresh() noexcept override { ++tally_.refreshes; }
+  void count_unsent(std::size_t packets) noexcept override { tally_.unsent += packets; }
+
+ private:
+  Tally& tally_;
+};
+
+class PassingInbound final : public InboundPath {
+ public:
+  explicit PassingInbound(Tally& tally) : tally_(tally) {}
+
+  void process(Batch<SealedPacket>& batch, Batch<ClearPacket>& clear) noexcept override {
+    for (SealedPacket& packet : batch) {
+      clear.push(LoopbackClearPort::make(std::move(packet)));
+    }
+    batch.clear();
+  }
+  void refresh() noexcept override { ++tally_.refreshes; }
+  void count_undelivered(std::size_t packets) noexcept override { tally_.undelivered += packets; }
+
+ private:
+  Tally& tally_;
+};
+
+class WorkerTest : public testing::Test {
+ protected:
+  std::unique_ptr<Worker> start(ClearPort& clear, WirePort& wire) {
+    return std::make_unique<Worker>(0, clear, wire, std::make_unique<PassingOutbound>(tally_),
+                                    std::make_unique<PassingInbound>(tally_));
+  }
+  std::unique_ptr<Worker> start() { return start(clear_, wire_); }
+
+  Tally tally_;
+  LoopbackClearPort clear_;
+  LoopbackWirePort wire_;
+};
+
+TEST_F(WorkerTest, MovesPacketsOutInOrder) {
+  const auto worker = start();
+  clear_.arrive(text("one"));
+  clear_.arrive(text("two"));
+  EXPECT_EQ(wire_.next_sent(), text("one"));
+  EXPECT_EQ(wire_.next_sent(), text("two"));
+}
+
+TEST_F(WorkerTest, MovesPacketsInInOrder) {
+  const auto worker = start();
+  wire_.arrive(text("one"));
+  wire_.arrive(text("two"));
+  EXPECT_EQ(clear_.next_sent(), text("one"));
+  EXPECT_EQ(clear_.next_sent(), text("two"));
+}
+
+TEST_F(WorkerTest, MovesMoreThanOneBatchPerWakeUp) {
+  for (std::size_t i = 0; i < 5 * kBatch + 1; ++i) clear_.arrive(text("packet"));
+  clear_.arrive(text("last"));
+  const auto worker = start();
+  for (std::size_t i = 0; i < 5 * kBatch + 1; ++i) ASSERT_EQ(wire_.next_sent(), text("packet"));
+  EXPECT_EQ(wire_.next_sent(), text("last"));
+}
+
+TEST_F(WorkerTest, WritesRepliesBack) {
+  const auto worker = start();
+  clear_.arrive(text("!too big"));
+  EXPECT_EQ(clear_.next_sent(), text("!too big"));
+}
+
+TEST_F(WorkerTest, CountsWhatTheWireRefuses) {
+  wire_.refuse_everything();
+  const auto worker = start();
+  for (int i = 0; i < 3; ++i) clear_.arrive(text("packet"));
+  EXPECT_TRUE(wait_until([this] { return tally_.unsent == 3; }));
+  EXPECT_EQ(tally_.undelivered, 0u);
+}
+
+TEST_F(WorkerTest, CountsWhatTheDeviceRefuses) {
+  clear_.refuse_everything();
+  const auto worker = start();
+  for (int i = 0; i < 3; ++i) wire_.arrive(text("packet"));
+  EXPECT_TRUE(wait_until([this] { return tally_.undelivered == 3; }));
+  EXPECT_EQ(tally_.unsent, 0u);
+}
+
+TEST_F(WorkerTest, RefreshesBothPathsWhenNudged) {
+  const auto worker = start();
+  worker->nudge();
+  EXPECT_TRUE(wait_until([this] { return tally_.refreshes >= 2; }));
+}
+
+TEST_F(WorkerTest, StopsWhilePacketsFlow) {
+  for (int round = 0; round < 20; ++round) {
+    auto worker = start();
+    for (int i = 0; i < 200; ++i) {
+      clear_.arrive(text("out"));
+      wire_.arrive(text("in"));
+    }
+    ASSERT_EQ(wire_.next_sent(), text("out"));
+    worker.reset();
+  }
+}
+
+/// Says that something waits, and then nothing does: a TUN device that was taken away.
+class BrokenPort final : public ClearPort {
+ public:
+  BrokenPort() {
+    always_.ring();
+    descriptor_[0] = always_.descriptor();
+  }
+  void receive(PacketPool& /*pool*/, Batch<ClearPacket>& /*batch*/) override { ++looks_; }
+  std::size_t send(Batch<ClearPacket>& batch) override {
+    batch.clear();
+    return 0;
+  }
+  std::span<const int> descriptors() const override { return descriptor_; }
+  std::size_t looks() const { return looks_; }
+
+ private:
+  EventFd always_;
+  int descriptor_[1];
+  std::atomic<std::size_t> looks_{0};
+};
+
+TEST_F(WorkerTest, DoesNotSpinOnDescriptorWithoutPackets) {
+  BrokenPort broken;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto worker = start(broken, wire_);
+  ASSERT_TRUE(wait_until([&] { return broken.looks() >= 10; }));
+  // Each look is followed by a pause and one look after it: at least four pauses of 10 ms.
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(40));
+}
+
+}  // namespace
+}  // namespace xfrmfs::netio
