@@ -36,12 +36,12 @@ namespace xfrmfs::fs {
 
 struct ErouteRow {
   std::uint64_t packets = 0;
-  engine::Prefix source;
-  engine::Prefix destination;
+  engine::Prefix source{};
+  engine::Prefix destination{};
   std::uint16_t source_port = 0;       // 0: any
   std::uint16_t destination_port = 0;  // 0: any
   engine::Protocol protocol{};         // 0: any
-  Said said;
+  Said said{};
 };
 
 /// Appends the line, with its newline.

@@ -3,7 +3,8 @@
 //
 // A tunnel-mode ESP SA is two in KLIPS: the transform itself, and an IP-in-IP pseudo SA of the same
 // destination whose SPI never travels. That SPI, and the reference numbers of both, are made from
-// the SA's serial: stable as long as it lives, unique among 2^30 SAs, in order of creation.
+// the SA's serial: stable as long as it lives, unique among 2^30 serials, in order of creation,
+// with gaps where a serial went to a policy.
 //
 //   serial n   transform   esp0x<SPI>@dst           ref = 2n-1
 //              tunnel      tun0x<0x1000 + n>@dst    ref = 2n

@@ -34,7 +34,7 @@ struct Said {
   // Of an association:
   engine::Protocol protocol{};
   engine::Spi spi{};
-  engine::IpAddress destination;
+  engine::IpAddress destination{};
 };
 
 void append_said(std::string& out, const Said& said);

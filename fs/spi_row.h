@@ -61,12 +61,12 @@ struct SpiRow {
 
   static constexpr std::size_t kLargestIv = 16;
 
-  Said said;
+  Said said{};
   std::uint8_t cipher_id = 0;  // IANA ESP transform; of comp: IPCOMP transform
   std::uint8_t mac_id = 0;     // IANA AH transform
   bool inbound = false;
-  engine::IpAddress source;
-  std::optional<Policy> policy;
+  engine::IpAddress source{};
+  std::optional<Policy> policy{};
   std::size_t iv_size = 0;  // bytes, up to kLargestIv
   std::array<std::byte, kLargestIv> iv{};
   std::uint32_t replay_window = 0;
@@ -78,8 +78,8 @@ struct SpiRow {
   std::uint32_t mac_key_bits = 0;
   std::uint32_t integrity_errors = 0;
   std::uint32_t cipher_key_bits = 0;
-  Life bytes, addtime, usetime, packets;
-  std::optional<std::uint64_t> idle_seconds;
+  Life bytes{}, addtime{}, usetime{}, packets{};
+  std::optional<std::uint64_t> idle_seconds{};
   Encapsulation encapsulation = Encapsulation::kNone;
   std::uint16_t encapsulation_source_port = 0;
   std::uint16_t encapsulation_destination_port = 0;

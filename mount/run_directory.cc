@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <csignal>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -11,8 +10,10 @@
 
 #include <fmt/core.h>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -59,14 +60,22 @@ bool refuses_connections(const files::path& path) {
          errno == ECONNREFUSED;
 }
 
+/// False also for a process that has ended and that nobody has waited for yet.
+bool is_running(pid_t process) {
+  const netio::FileDescriptor fd(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  if (!fd) return errno != ESRCH;
+  pollfd ended{.fd = fd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&ended, 1, 0) == 0;
+}
+
 /// Between bind(2) and listen(2) a living socket refuses connections, too; but then its process
-/// lives.
+/// runs.
 void remove_dead_sockets() {
   std::error_code ignored;
   for (const auto& entry : files::directory_iterator(kDirectory, ignored)) {
     const auto owner = owner_of(entry.path().filename().string());
-    if (!owner || ::kill(*owner, 0) == 0 || errno != ESRCH) continue;
-    if (refuses_connections(entry.path())) files::remove(entry.path(), ignored);
+    if (!owner || is_running(*owner) || !refuses_connections(entry.path())) continue;
+    files::remove(entry.path(), ignored);
   }
 }
 

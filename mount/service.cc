@@ -64,8 +64,8 @@ Service::FuseThread::~FuseThread() {
 }
 
 Service::Service(const MountOptions& options)
-    : signals_(io_, SIGTERM, SIGINT),
-      engine_(options.workers, clock_),
+    : engine_(options.workers, clock_),
+      signals_(io_, SIGTERM, SIGINT),
       housekeeping_(io_, engine_, [this] { nudge_workers(); }) {
   engine_.set_attention_sink(&housekeeping_);
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {

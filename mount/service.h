@@ -55,11 +55,11 @@ class Service {
   void start_workers();
   void nudge_workers();
 
-  netio::asio::io_context io_;
-  netio::asio::signal_set signals_;
   netio::SystemClock clock_;
   fs::Tree tree_ = fs::make_tree();
   engine::Engine engine_;
+  netio::asio::io_context io_;  // younger than the engine, which its last handlers may still know
+  netio::asio::signal_set signals_;
   netio::Housekeeping housekeeping_;
   std::unique_ptr<netio::TunInterface> tun_;
   std::vector<std::unique_ptr<netio::EspSocket>> wires_;

@@ -28,9 +28,9 @@ EspSuite finish(std::string name, CryptoParams params) {
 
 std::vector<EspSuite> make_suites() {
   std::vector<EspSuite> suites;
-  for (const std::size_t key_size : {16, 24, 32}) {
+  for (const std::size_t key_size : {16U, 24U, 32U}) {
     const std::string bits = std::to_string(key_size * 8);
-    for (const std::uint32_t icv_size : {8, 12, 16}) {
+    for (const std::uint32_t icv_size : {8U, 12U, 16U}) {
       CryptoParams params;
       params.aead = AeadParams{"rfc4106(gcm(aes))", key_of(key_size + 4), icv_size * 8};
       suites.push_back(

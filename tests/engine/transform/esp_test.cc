@@ -139,7 +139,7 @@ TEST_P(EspTest, NeedsTrailerAndPayload) {
 TEST_P(EspTest, RefusesPadLengthsThatReachBeyondTheText) {
   const auto esp = make_esp(suite().params);
   EspForger forger(suite().params, false);
-  for (const std::size_t size : {16, 32, 256, 272}) {
+  for (const std::size_t size : {16U, 32U, 256U, 272U}) {
     for (std::size_t pad = 0; pad <= 255; ++pad) {
       SCOPED_TRACE(std::to_string(size) + " bytes, pad " + std::to_string(pad));
       auto text = pattern(size);
@@ -182,7 +182,7 @@ TEST_P(EspTest, JudgesTheIcvBeforeTheBlocks) {
 /// A8: exactly enough room on both sides is enough, one byte less is not.
 TEST_P(EspTest, StaysInItsRoom) {
   const auto esp = make_esp(suite().params);
-  for (const std::size_t size : {0, 1, 2, 13, 14, 15, 16, 17, 1399, 1400, 1401}) {
+  for (const std::size_t size : {0U, 1U, 2U, 13U, 14U, 15U, 16U, 17U, 1399U, 1400U, 1401U}) {
     SCOPED_TRACE(size);
     const auto payload = pattern(size);
     const std::size_t front = head(*esp);
