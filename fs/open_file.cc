@@ -37,7 +37,7 @@ std::expected<std::size_t, std::errc> OpenFile::write(const engine::View& view,
   const std::scoped_lock lock(mutex_);
   const std::uint64_t end = offset + text.size();
   const bool is_rest = offset != 0 && offset == piece_end_;
-  piece_end_ = text.size() == kLargestWrite ? end : 0;
+  piece_end_ = text.size() >= kLargestWrite / 2 ? end : 0;
   const bool at_start = append ? !appended_ : offset == 0 || offset == start_;
   if (is_rest || !at_start) {
     if (is_rest && kind == FileKind::kUnsignedSetting) start_ = end;

@@ -27,8 +27,8 @@
 
 namespace xfrmfs::fs {
 
-/// The largest write that arrives in one piece; what is longer arrives as several, one behind the
-/// other.
+/// The largest write that arrives in one piece. What is longer arrives as several, one behind the
+/// other; all but the last are at least half of this, because the kernel fills whole pages.
 inline constexpr std::size_t kLargestWrite = std::size_t{128} << 10;
 
 /// One open descriptor. Any thread.

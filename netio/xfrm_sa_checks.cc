@@ -29,7 +29,6 @@ using wire::swapped;
 using wire::u32_of;
 using wire::u8_of;
 
-constexpr std::uint8_t kTcpEncapEspInTcp = 7;
 constexpr std::uint32_t kLargestReplayBitmap = XFRMA_REPLAY_ESN_MAX / 32;  // words
 constexpr std::initializer_list<unsigned> kIptfsOptions{
     wire::kIptfsDropTime,  wire::kIptfsReorderWindow, wire::kIptfsDontFragment,
@@ -244,8 +243,7 @@ Check check_available(const xfrm_usersa_info& info) {
 Check check_supported(const Attributes& attributes) {
   if (attributes.has(XFRMA_ENCAP)) {
     const auto type = load<xfrm_encap_tmpl>(attributes.get(XFRMA_ENCAP)).encap_type;
-    if (type != UDP_ENCAP_ESPINUDP && type != UDP_ENCAP_ESPINUDP_NON_IKE &&
-        type != kTcpEncapEspInTcp) {
+    if (type != UDP_ENCAP_ESPINUDP && type != UDP_ENCAP_ESPINUDP_NON_IKE) {
       return invalid("Unsupported encapsulation type for ESP");
     }
   }

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# Sanitizers: asan
 """Is a packet that does not fit answered with the right size, and does exactly that size pass?
 
       west                                   east

@@ -37,6 +37,50 @@ TEST(MacTest, GivesPublishedValues) {
   EXPECT_EQ(cases, 7U + 21U + 12U);
 }
 
+/// A key is hashed first only if it is longer than a block: one byte either way. The values are
+/// those of Python's hmac module for a key of letters a and the message "edge".
+TEST(MacTest, HashesKeysOnlyAboveABlock) {
+  struct Case {
+    const char* algorithm;
+    std::size_t key_size;
+    const char* icv;
+  };
+  for (const Case& c : {Case{"hmac(sha1)", 63, "671f1ffb8f437079da4f858ffd0476bfc90b4031"},
+                        Case{"hmac(sha1)", 64, "c0a991917c8e57b4e9879543fce5556e96f5ade1"},
+                        Case{"hmac(sha1)", 65, "fd0e885a35a29a6566f5919fac97f1aac60ca65b"},
+                        Case{"hmac(sha256)", 63,
+                             "49c7791f408500cfb0c82bdeeb0ba4f21af76bb9626eb50b17762941e529d3c4"},
+                        Case{"hmac(sha256)", 64,
+                             "0163adff1bf23070952df6d3687d0169f783a273484518d54d10466fa071ef7c"},
+                        Case{"hmac(sha256)", 65,
+                             "c215ffd9a4ee02953be969eae253d90f0d114299c1758522cad44a34637fb539"},
+                        Case{"hmac(sha384)", 127,
+                             "18eced8ff9fb3ab98116f887bb5ec3452de1881d0fe4816fc319f8330f391462"
+                             "9f7fe1d1e12d99aa0bbade576e406cd7"},
+                        Case{"hmac(sha384)", 128,
+                             "9a6a38a47f6a54a54ee0b13ccba24c879aae7d2e23c19c8645f266a68d699610"
+                             "9fa6df14d66346ae5510aa9372274c09"},
+                        Case{"hmac(sha384)", 129,
+                             "ac45e60a84cb538eac6716c6474ffc48ed373713a39919a611df1aa2f4009c4d"
+                             "7389fe7d384f387671d5f61c7108fd20"},
+                        Case{"hmac(sha512)", 127,
+                             "0a5c72f479b1be014f98181182670c5bbda32c59641f598f684d5949219494c1"
+                             "5c23d07ca3e003b831c8c76e0771aa3794554793a4dd5449b465dbc1593db32a"},
+                        Case{"hmac(sha512)", 128,
+                             "92a117b646088d58833dfc0fa9135b6b0ca123cf5a665203be7d597638ab072e"
+                             "baa4dcf8f198bc6df0e87dcf25fed4ff11654bd417e1cc6ce0708d9f2dfd18ef"},
+                        Case{"hmac(sha512)", 129,
+                             "d7615099d34129113c957fd5993d8bb1d4062b755d49d51d802b3e29174abf6d"
+                             "a7d46a6ef79518a4adb104a8ac50854608f5999644d5997247bbe6f250af89df"}}) {
+    SCOPED_TRACE(std::string(c.algorithm) + " " + std::to_string(c.key_size));
+    const std::vector<std::byte> key(c.key_size, std::byte{'a'});
+    const auto mac = find_mac(c.algorithm)->make(key);
+    std::vector<std::byte> icv(testing::from_hex(c.icv).size());
+    ASSERT_TRUE(mac->compute(testing::from_hex("65646765"), {}, icv));
+    EXPECT_EQ(to_hex(icv), c.icv);
+  }
+}
+
 TEST(MacTest, DoesNotGiveMoreThanTheDigest) {
   const auto mac = make_hmac_sha256({});
   std::vector<std::byte> out(33);

@@ -145,6 +145,12 @@ TEST_P(Adapter, HandsOptionsToTheEngine) {
   EXPECT_EQ(engine.control_calls(), expected);
 }
 
+TEST_P(Adapter, WaitsForABusyEngine) {
+  const FakeEngine engine(socket_);
+  EXPECT_EQ(run("busy"), 0);
+  EXPECT_EQ(engine.control_calls().size(), 1U);
+}
+
 TEST_P(Adapter, SurvivesDupForkExecAndPassing) {
   const FakeEngine engine(socket_);
   EXPECT_EQ(run("life"), 0);

@@ -278,6 +278,18 @@ static void peeking(void) {
   char byte;
   request(fd, NLMSG_NOOP, 5);
   EXPECT(recv(fd, &byte, 1, MSG_TRUNC) == sizeof(answer));
+
+  /* One part only: nobody looks at what lies behind it. */
+  struct iovec parts[] = {{.iov_base = &byte, .iov_len = 1}, {.iov_base = (void*)1, .iov_len = 99}};
+  memset(&message, 0xee, sizeof(message));
+  message.msg_name = NULL;
+  message.msg_namelen = 0;
+  message.msg_iov = parts;
+  message.msg_iovlen = 1;
+  message.msg_control = NULL;
+  message.msg_controllen = 0;
+  request(fd, NLMSG_NOOP, 6);
+  EXPECT(recvmsg(fd, &message, MSG_TRUNC) == sizeof(answer));
 }
 
 static void many(void) {
@@ -401,6 +413,25 @@ static void options(void) {
   EXPECT_ERROR(ENOPROTOOPT, getsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &value, &length));
   const int nonblocking = open_xfrm(SOCK_NONBLOCK);
   EXPECT(setsockopt(nonblocking, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) == 0);
+}
+
+/* A control call waits for room, even on a descriptor that does not block. */
+static void busy(void) {
+  const int fd = open_xfrm(SOCK_NONBLOCK);
+  const int other = open_xfrm(0);
+  request(fd, REQUEST_PAUSE, 1);
+  const struct nlmsghdr header = {.nlmsg_len = sizeof(header), .nlmsg_type = NLMSG_NOOP};
+  while (send(fd, &header, sizeof(header), 0) == sizeof(header)) {
+  }
+  EXPECT(errno == EAGAIN);
+  const pid_t child = fork();
+  if (child == 0) {
+    request(other, REQUEST_RESUME, 1);
+    exit(0);
+  }
+  const int group = 5;
+  EXPECT(setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) == 0);
+  EXPECT(waitpid(child, NULL, 0) == child);
 }
 
 static void pass_on(int fd, int over) {
@@ -635,6 +666,7 @@ static const struct {
     {"end", end},
     {"end_shared", end_shared},
     {"options", options},
+    {"busy", busy},
     {"life", life},
     {"threads", threads},
     {"cancellation", cancellation},

@@ -38,7 +38,7 @@ void send_message(int session, std::uint16_t type, const nlmsghdr& request) {
   message.body.msg = request;
   const std::size_t size = type == protocol::kOverrunType ? sizeof(nlmsghdr) : sizeof(message);
   message.header.nlmsg_len = static_cast<std::uint32_t>(size);
-  ::send(session, &message, size, MSG_NOSIGNAL);
+  ::send(session, &message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 }  // namespace
@@ -79,7 +79,9 @@ std::vector<FakeEngine::ControlCall> FakeEngine::control_calls() const {
 void FakeEngine::run() {
   for (;;) {
     std::vector<pollfd> polled = {{stop_[0], POLLIN, 0}, {listening_, POLLIN, 0}};
-    for (const auto& [session, port_id] : sessions_) polled.push_back({session, POLLIN, 0});
+    for (const auto& [session, port_id] : sessions_) {
+      if (!paused_.contains(session)) polled.push_back({session, POLLIN, 0});
+    }
     ::poll(polled.data(), polled.size(), -1);
     if (polled[0].revents != 0) return;
     if (polled[1].revents != 0) {
@@ -165,6 +167,12 @@ bool FakeEngine::serve(int session) {
       return false;
     case REQUEST_END:
       return false;
+    case REQUEST_PAUSE:
+      paused_.insert(session);
+      return true;
+    case REQUEST_RESUME:
+      paused_.clear();
+      return true;
     default:
       send_message(session, NLMSG_ERROR, request);
       return true;

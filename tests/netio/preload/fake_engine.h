@@ -53,6 +53,7 @@ class FakeEngine {
   int listening_ = -1;
   int stop_[2] = {-1, -1};
   std::map<int, std::uint32_t> sessions_;  // descriptor, and port id or 0
+  std::set<int> paused_;
   std::uint32_t nonce_ = 0;
   mutable std::mutex mutex_;  // guards what follows
   std::vector<ControlCall> control_calls_;

@@ -13,3 +13,6 @@
 #define REQUEST_LATE_OVERRUN 0x104
 /* Answers with an acknowledgement, then closes the session. */
 #define REQUEST_LATE_END 0x105
+/* Leaves what comes on this session alone until somebody sends REQUEST_RESUME; no answers. */
+#define REQUEST_PAUSE 0x106
+#define REQUEST_RESUME 0x107

@@ -9,7 +9,7 @@
 # under ${XDG_CACHE_HOME:-~/.cache}/xfrmfs-guest. Needs kmod, cpio, gzip, iproute2 and netbase.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/xfrmfs-guest
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/xfrmfs-guest
 
 # The IPsec parts, what they ask the crypto layer for, and the two virtio devices of guest.py.
 modules=(virtio_pci virtio_console virtio_net
@@ -21,9 +21,12 @@ modules=(virtio_pci virtio_console virtio_net
 
 main() {
   local package
-  package=$(apt-cache depends --important linux-image-cloud-amd64 |
-    sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1)
-  [[ -n $package ]] || fail "apt knows no linux-image-cloud-amd64; run apt-get update"
+  package=$(kernel_package)
+  if [[ -z $package ]]; then
+    apt-get -qq update >&2
+    package=$(kernel_package)
+  fi
+  [[ -n $package ]] || fail "apt knows no linux-image-cloud-amd64"
 
   local guest stamp
   guest=$cache/$package
@@ -36,10 +39,16 @@ main() {
   echo "$guest"
 }
 
+kernel_package() {
+  apt-cache depends --important linux-image-cloud-amd64 2>/dev/null |
+    sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\).*/\1/p' | head -n 1
+}
+
 build() {
   local package=$1 guest=$2
   mkdir -p "$guest/debs"
-  (cd "$guest/debs" && apt-get -qq -o APT::Sandbox::User=root download "$package" busybox-static)
+  # Old package lists name versions that the mirror has no more.
+  download "$guest/debs" "$package" || { apt-get -qq update && download "$guest/debs" "$package"; }
 
   work=$(mktemp -d "$guest/work.XXXXXX") # global: the trap reads it after the function
   trap 'rm -rf "$work"' EXIT
@@ -62,6 +71,10 @@ build() {
   copy_program "$(readlink -f "$(command -v ip)")" "$root/bin/iproute2" "$root"
   (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$guest/initrd"
 }
+
+download() (
+  cd "$1" && apt-get -qq -o APT::Sandbox::User=root download "$2" busybox-static
+)
 
 # Files in the order in which they can be inserted; "order" lists them.
 copy_modules() {

@@ -30,6 +30,14 @@ def configure_guest(kind, outer, inner):
     guest.must("set -e\n" + "\n".join(map(quoted, commands)))
 
 
+def say_goodbye():
+    """Waits until no TCP connection has anything left to send: it would be sent without an SA."""
+    guest.must("while netstat -tn | grep -qE 'ESTABLISHED|FIN_WAIT|CLOS|LAST_ACK'; do :; done")
+    lib.wait_until(
+        lambda: not west.run("ss -Htn state connected exclude time-wait").stdout, "TCP has ended"
+    )
+
+
 def to_guest(inner):
     """Sends random bytes over TCP; true if the guest has the same digest of them."""
     data = os.urandom(SIZE)
@@ -84,8 +92,8 @@ with Guest(west.name, "tap0") as guest:
         for name, kind in (("GCM-128", lib.GCM_128), ("CBC+SHA256", lib.CBC_SHA256)):
             case = f"IPv{inner} in IPv{outer}, {name}"
             before, before_guest = engine.counters(), guest.counters()
-            lib.configure(engine, 0, kind, outer, inner)
             configure_guest(kind, outer, inner)
+            lib.configure(engine, 0, kind, outer, inner)
 
             ping = west.run(f"ping -n -c 3 -i 0.1 -W 10 {lib.INNER[inner][1]}", check=False)
             lib.check(" 3 received" in ping.stdout, f"{case}: ping to the kernel", ping.stdout)
@@ -93,6 +101,7 @@ with Guest(west.name, "tap0") as guest:
             lib.check(status == 0, f"{case}: ping from the kernel", output)
             lib.check(to_guest(inner), f"{case}: {SIZE} bytes to the kernel")
             lib.check(from_guest(inner), f"{case}: {SIZE} bytes from the kernel")
+            say_goodbye()
             lib.check_equal(lib.moved(before, engine.counters()), {}, f"{case}: our counters")
             lib.check_equal(
                 lib.moved(before_guest, guest.counters()), {}, f"{case}: the kernel's counters"
