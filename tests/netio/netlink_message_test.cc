@@ -27,9 +27,9 @@ std::vector<std::uint32_t> lengths(Bytes datagram) {
 }
 
 TEST(DatagramReaderTest, ReadsUnalignedMessagesOneAfterTheOther) {
-  const auto datagram = joined({message(XFRM_MSG_FLUSHSA, 0, zeros(1)),
-                                message(XFRM_MSG_SETDEFAULT, 0, zeros(3)),
-                                message(XFRM_MSG_GETSADINFO, 0, zeros(4))});
+  const auto datagram =
+      joined({message(XFRM_MSG_FLUSHSA, 0, zeros(1)), message(XFRM_MSG_SETDEFAULT, 0, zeros(3)),
+              message(XFRM_MSG_GETSADINFO, 0, zeros(4))});
   EXPECT_EQ(lengths(datagram), (std::vector<std::uint32_t>{17, 19, 20}));
 }
 
@@ -72,29 +72,28 @@ TEST(AttributesTest, ChecksEachShapeAtItsEdges) {
     int error;
   };
   for (const auto& [number, content, error] : {
-           Case{1, zeros(0), ERANGE}, Case{1, zeros(3), ERANGE}, Case{1, zeros(4), 0},
-           Case{1, zeros(5), 0},      Case{2, zeros(3), EINVAL}, Case{2, zeros(4), 0},
-           Case{2, zeros(5), EINVAL}, Case{3, zeros(0), 0},      Case{3, zeros(1), ERANGE},
-           Case{4, zeros(0), EINVAL}, Case{4, zeros(2), EINVAL}, Case{4, zeros(1), ERANGE},
-           Case{4, {std::byte{1}}, 0}, Case{4, {std::byte{2}}, 0},
-           Case{4, {std::byte{3}}, ERANGE}, Case{5, zeros(0), 0}, Case{5, zeros(9), 0},
-           Case{6, zeros(0), 0},      Case{77, zeros(0), 0},     Case{0x3fff, zeros(1), 0},
+           Case{1, zeros(0), ERANGE},  Case{1, zeros(3), ERANGE},  Case{1, zeros(4), 0},
+           Case{1, zeros(5), 0},       Case{2, zeros(3), EINVAL},  Case{2, zeros(4), 0},
+           Case{2, zeros(5), EINVAL},  Case{3, zeros(0), 0},       Case{3, zeros(1), ERANGE},
+           Case{4, zeros(0), EINVAL},  Case{4, zeros(2), EINVAL},  Case{4, zeros(1), ERANGE},
+           Case{4, {std::byte{1}}, 0}, Case{4, {std::byte{2}}, 0}, Case{4, {std::byte{3}}, ERANGE},
+           Case{5, zeros(0), 0},       Case{5, zeros(9), 0},       Case{6, zeros(0), 0},
+           Case{77, zeros(0), 0},      Case{0x3fff, zeros(1), 0},
        }) {
     EXPECT_EQ(error_of(number, content), error) << number << " with " << content.size();
   }
 }
 
 TEST(AttributesTest, NamesThePlaceOfTheFault) {
-  const auto parsed =
-      parse(message(30, 0, zeros(8), {{1, zeros(4)}, {1, zeros(3)}}), 16 + 8);
+  const auto parsed = parse(message(30, 0, zeros(8), {{1, zeros(4)}, {1, zeros(3)}}), 16 + 8);
   ASSERT_FALSE(parsed);
   EXPECT_EQ(parsed.error().offset, 16u + 8 + 8);
   EXPECT_EQ(parsed.error().message, "Attribute failed policy validation");
 }
 
 TEST(AttributesTest, TheLastOfARepeatedAttributeCounts) {
-  const auto parsed = parse(message(
-      30, 0, {}, {{1, bytes_of(std::uint32_t{5})}, {1, bytes_of(std::uint32_t{6})}}));
+  const auto parsed =
+      parse(message(30, 0, {}, {{1, bytes_of(std::uint32_t{5})}, {1, bytes_of(std::uint32_t{6})}}));
   ASSERT_TRUE(parsed);
   EXPECT_EQ(load<std::uint32_t>(parsed->get(1)), 6u);
 }
@@ -118,7 +117,7 @@ TEST(AttributesTest, TellsLeftoverFromPadding) {
   EXPECT_TRUE(parse(message(30, 0, zeros(3)))->leftover());
   EXPECT_TRUE(parse(message(30, 0, bytes_of(nlattr{9, 1})))->leftover());  // claims too much
   EXPECT_TRUE(parse(message(30, 0, bytes_of(nlattr{3, 1})))->leftover());  // and too little
-  EXPECT_FALSE(parse(message(30, 0, zeros(1)), 16 + 4)->leftover());  // the base is unpadded
+  EXPECT_FALSE(parse(message(30, 0, zeros(1)), 16 + 4)->leftover());       // the base is unpadded
 }
 
 TEST(MessageBuilderTest, PadsItselfAndEveryPart) {
@@ -148,38 +147,57 @@ TEST(AcknowledgementTest, LooksLikeAKernels) {
     std::string answer;
   };
   const Refusal short_attribute(ERANGE, "Attribute failed policy validation", 40);
-  ByteVector mark_too_short =
-      message(XFRM_MSG_GETSA, 0, zeros(24), {{XFRMA_MARK, zeros(4)}});
+  ByteVector mark_too_short = message(XFRM_MSG_GETSA, 0, zeros(24), {{XFRMA_MARK, zeros(4)}});
   ByteVector leftover = message(XFRM_MSG_FLUSHSA, NLM_F_ACK, key(5));
   std::memcpy(&leftover[16], "\0\0\0\0\1", 5);
   for (const auto& [what, request, refusal, warning, style, answer] : {
-           Case{"success", message(5, NLM_F_ACK, {}), {}, "", {.extended = true},
+           Case{"success",
+                message(5, NLM_F_ACK, {}),
+                {},
+                "",
+                {.extended = true},
                 "24000000 0200 0001 07000000 7d230000 00000000 "
                 "10000000 0500 0500 07000000 00000000"},
-           Case{"success with a warning", leftover, {},
-                "bytes leftover after parsing attributes", {.extended = true},
+           Case{"success with a warning",
+                leftover,
+                {},
+                "bytes leftover after parsing attributes",
+                {.extended = true},
                 "50000000 0200 0003 07000000 7d230000 00000000 "
                 "15000000 1c00 0500 07000000 00000000 2c00 0100 "
                 "6279746573206c6566746f766572206166746572207061727369"
                 "6e67206174747269627574657300"},
-           Case{"error without sentence", message(41, NLM_F_ACK, {}), Refusal(EINVAL), "",
+           Case{"error without sentence",
+                message(41, NLM_F_ACK, {}),
+                Refusal(EINVAL),
+                "",
                 {.extended = true},
                 "24000000 0200 0000 07000000 7d230000 eaffffff "
                 "10000000 2900 0500 07000000 00000000"},
-           Case{"error with sentence and place", mark_too_short, short_attribute, "",
+           Case{"error with sentence and place",
+                mark_too_short,
+                short_attribute,
+                "",
                 {.extended = true},
                 "74000000 0200 0002 07000000 7d230000 deffffff "
                 "30000000 1200 0100 07000000 00000000 "
                 "000000000000000000000000000000000000000000000000 0800 1500 00000000 "
                 "2700 0100 417474726962757465206661696c656420706f6c6963792076616c69646174696f"
                 "6e00 00 0800 0200 28000000"},
-           Case{"the same, capped", mark_too_short, short_attribute, "",
+           Case{"the same, capped",
+                mark_too_short,
+                short_attribute,
+                "",
                 {.capped = true, .extended = true},
                 "54000000 0200 0003 07000000 7d230000 deffffff "
                 "30000000 1200 0100 07000000 00000000 "
                 "2700 0100 417474726962757465206661696c656420706f6c6963792076616c69646174696f"
                 "6e00 00 0800 0200 28000000"},
-           Case{"the same, plain", mark_too_short, short_attribute, "", {},
+           Case{"the same, plain",
+                mark_too_short,
+                short_attribute,
+                "",
+                {},
                 "44000000 0200 0000 07000000 7d230000 deffffff "
                 "30000000 1200 0100 07000000 00000000 "
                 "000000000000000000000000000000000000000000000000 0800 1500 00000000"},

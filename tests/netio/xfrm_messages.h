@@ -31,7 +31,9 @@ ByteVector bytes_of(const T& value) {
   return {bytes.begin(), bytes.end()};
 }
 
-inline ByteVector zeros(std::size_t size) { return ByteVector(size); }
+inline ByteVector zeros(std::size_t size) {
+  return ByteVector(size);
+}
 
 template <class T>
 T load(ByteSpan from, std::size_t offset = 0) {
@@ -156,7 +158,9 @@ inline ByteVector algorithm(std::string_view name, const ByteVector& key,
   return out;
 }
 
-inline TestAttribute cbc_aes() { return {XFRMA_ALG_CRYPT, algorithm("cbc(aes)", key(16))}; }
+inline TestAttribute cbc_aes() {
+  return {XFRMA_ALG_CRYPT, algorithm("cbc(aes)", key(16))};
+}
 inline TestAttribute hmac_sha256() {
   return {XFRMA_ALG_AUTH_TRUNC, algorithm("hmac(sha256)", key(32), 128)};
 }
@@ -197,10 +201,10 @@ struct Answer {
     while (at + sizeof(nlattr) <= body.size()) {
       const auto attribute = load<nlattr>(body, at);
       if (attribute.nla_len < sizeof(nlattr) || at + attribute.nla_len > body.size()) break;
-      out.emplace_back(attribute.nla_type,
-                       ByteVector(body.begin() + static_cast<std::ptrdiff_t>(at + 4),
-                                  body.begin() + static_cast<std::ptrdiff_t>(
-                                                     at + attribute.nla_len)));
+      out.emplace_back(
+          attribute.nla_type,
+          ByteVector(body.begin() + static_cast<std::ptrdiff_t>(at + 4),
+                     body.begin() + static_cast<std::ptrdiff_t>(at + attribute.nla_len)));
       at += (attribute.nla_len + std::size_t{3}) & ~std::size_t{3};
     }
     return out;

@@ -60,11 +60,15 @@ wait_for() {
   done
 }
 
-# A process that has ended but that nobody has waited for yet is not running.
+# A process that has ended but that nobody has waited for yet is not running. While it has more
+# threads than the first, it is still closing its descriptors.
 running() {
   local state
   state=$(sed -n 's/.*) \(.\).*/\1/p' "/proc/$1/stat" 2>/dev/null)
-  [ -n "$state" ] && [ "$state" != Z ] && [ "$state" != X ]
+  case $state in
+    "") return 1 ;;
+    Z | X) [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ] ;;
+  esac
 }
 gone() { ! running "$1"; }
 mounted() { awk -v at="$mnt" '$2 == at && $3 == "fuse.xfrmfs" {found = 1} END {exit !found}' /proc/mounts; }
