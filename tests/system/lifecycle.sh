@@ -14,6 +14,7 @@ set -u
 
 build=$(readlink -f "${1:?usage: lifecycle.sh BUILD_DIR}")
 xfrmfs=$build/xfrmfs
+[ -x "$xfrmfs" ] || { echo "no program at $xfrmfs"; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
 for device in /dev/net/tun /dev/fuse; do
   [ -c $device ] || { echo "skipped: needs $device"; exit 77; }

@@ -71,7 +71,10 @@ static struct sockaddr_nl name_of(int fd) {
 }
 
 static void request(int fd, uint16_t type, uint32_t sequence) {
-  struct nlmsghdr header = {.nlmsg_len = sizeof(header), .nlmsg_type = type, .nlmsg_seq = sequence};
+  struct nlmsghdr header = {.nlmsg_len = sizeof(header),
+                            .nlmsg_type = type,
+                            .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                            .nlmsg_seq = sequence};
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   EXPECT(sendto(fd, &header, sizeof(header), 0, (struct sockaddr*)&kernel, sizeof(kernel)) ==
          sizeof(header));
@@ -249,7 +252,10 @@ static void unbound(void) {
 
 static void sending(void) {
   const int fd = open_xfrm(0);
-  struct nlmsghdr header = {.nlmsg_len = sizeof(header), .nlmsg_type = NLMSG_NOOP, .nlmsg_seq = 9};
+  struct nlmsghdr header = {.nlmsg_len = sizeof(header),
+                            .nlmsg_type = NLMSG_NOOP,
+                            .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+                            .nlmsg_seq = 9};
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   struct iovec part = {.iov_base = &header, .iov_len = sizeof(header)};
   struct msghdr message = {
