@@ -45,7 +45,7 @@ static_assert(sizeof(Handover) == 1);
 ///     bytes   AF_UNIX         sockaddr_nl   engine's end        client's end
 ///     0-1     family          nl_family     1                   1 (AF_UNIX)
 ///     2       name: NUL       nl_pad        0                   0
-///     3       name: tag       nl_pad        0                   1
+///     3       name: tag       nl_pad        0                   1, more if that name is taken
 ///     4-7     name            nl_pid        0                   port id, not 0
 ///     8-11    name            nl_groups     nonce, per pair     groups at the time of bind
 ///
@@ -62,6 +62,7 @@ struct Name {
 static_assert(sizeof(Name) == 12);
 
 inline constexpr std::uint8_t kEngineTag = 0;
+/// The first that a client tries: engines that share a network namespace may give one port id twice.
 inline constexpr std::uint8_t kClientTag = 1;
 
 // --- 3. Control calls.

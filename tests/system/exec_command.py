@@ -11,6 +11,7 @@ is to be refused with a reason.
 import os
 import shutil
 import signal
+import subprocess
 
 import lib
 
@@ -174,6 +175,18 @@ refuses(OWN_FAILURE, "not a mount of xfrmfs", "true", mount="/proc")
 refuses(OWN_FAILURE, "not a mount of xfrmfs", "true", mount=programs)
 refuses(OWN_FAILURE, "No such file", "true", mount=path("nothing"))
 
+monitor = lib.start(
+    [lib.XFRMFS, "exec", engine.mount, "ip", "xfrm", "monitor"],
+    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+)
+
+
+def waits_for_events():
+    with open(f"/proc/{monitor.pid}/stat") as file:
+        return "(ip) S" in file.read()
+
+
+lib.wait_until(waits_for_events, "ip xfrm monitor waits")
 os.kill(engine.pid(), signal.SIGKILL)
 result = lib.wait_until(
     lambda: next((r for r in [execute("ip", "xfrm", "state")] if r.returncode), None),
@@ -185,5 +198,11 @@ lib.check_equal(
     "without engine it is as on a kernel without XFRM",
 )
 runs("here", "echo", "here")
+errors = monitor.communicate(timeout=lib.PATIENCE)[1]
+lib.check(
+    monitor.returncode not in (0, None) and "Connection reset" in errors,
+    "ip xfrm monitor ends with an error",
+    f"exit status {monitor.returncode}\n{errors}",
+)
 
 lib.finish()

@@ -421,17 +421,33 @@ static void options(void) {
   EXPECT(setsockopt(nonblocking, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) == 0);
 }
 
+static int sleeps(pid_t process) {
+  char path[64];
+  char text[256];
+  snprintf(path, sizeof(path), "/proc/%d/stat", (int)process);
+  const int fd = open(path, O_RDONLY);
+  const ssize_t size = read(fd, text, sizeof(text) - 1);
+  close(fd);
+  if (size <= 0) return 0;
+  text[size] = '\0';
+  return strstr(text, ") S") != NULL;
+}
+
 /* A control call waits for room, even on a descriptor that does not block. */
 static void busy(void) {
   const int fd = open_xfrm(SOCK_NONBLOCK);
   const int other = open_xfrm(0);
   request(fd, REQUEST_PAUSE, 1);
-  const struct nlmsghdr header = {.nlmsg_len = sizeof(header), .nlmsg_type = NLMSG_NOOP};
+  const struct nlmsghdr header = {.nlmsg_len = sizeof(header), .nlmsg_type = REQUEST_RESUME};
+  /* Nothing that is answered: nobody reads. */
   while (send(fd, &header, sizeof(header), 0) == sizeof(header)) {
   }
   EXPECT(errno == EAGAIN);
+  const pid_t parent = getpid();
   const pid_t child = fork();
   if (child == 0) {
+    while (getppid() == parent && !sleeps(parent)) {
+    }
     request(other, REQUEST_RESUME, 1);
     exit(0);
   }
@@ -610,6 +626,19 @@ static void foreign(void) {
   EXPECT(recv(pair[1], bytes, room * 100, 0) == sizeof(overrun));
   close(pair[0]);
   EXPECT(recv(pair[1], bytes, room * 100, 0) == 0);
+  EXPECT(recv(pair[1], bytes, room * 100, 0) == 0);
+
+  /* A name as long as an engine's, that is no engine's. */
+  EXPECT(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
+  memset(&address, 0, sizeof(address));
+  address.sun_family = AF_UNIX;
+  const pid_t unique[] = {getpid(), getpid()};
+  memcpy(address.sun_path + 2, unique, 8);
+  EXPECT(bind(pair[0], (struct sockaddr*)&address, 12) == 0);
+  length = sizeof(address);
+  EXPECT(getpeername(pair[1], (struct sockaddr*)&address, &length) == 0);
+  EXPECT(address.sun_family == AF_UNIX && length == 12);
+  close(pair[0]);
   EXPECT(recv(pair[1], bytes, room * 100, 0) == 0);
 
   struct mmsghdr message = {.msg_hdr = {.msg_iov = NULL}};

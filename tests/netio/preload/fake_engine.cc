@@ -38,7 +38,7 @@ void send_message(int session, std::uint16_t type, const nlmsghdr& request) {
   message.body.msg = request;
   const std::size_t size = type == protocol::kOverrunType ? sizeof(nlmsghdr) : sizeof(message);
   message.header.nlmsg_len = static_cast<std::uint32_t>(size);
-  ::send(session, &message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::send(session, &message, size, MSG_NOSIGNAL);
 }
 
 }  // namespace
