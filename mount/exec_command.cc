@@ -151,12 +151,13 @@ std::optional<std::string> check_program(std::string path) {
 
 // --- What does the program need to find the engine?
 
-/// Beside this program, as built; else where it was installed.
+/// Beside this program, as built; else where it was installed, under whatever prefix that is.
 std::expected<std::string, Refusal> find_adapter() {
   constexpr const char* kName = "libxfrmfs-preload.so";
   std::error_code error;
-  const stdfs::path beside = stdfs::read_symlink("/proc/self/exe", error).parent_path() / kName;
-  const stdfs::path installed = stdfs::path(XFRMFS_LIBDIR) / kName;
+  const stdfs::path folder = stdfs::read_symlink("/proc/self/exe", error).parent_path();
+  const stdfs::path beside = folder / kName;
+  const stdfs::path installed = (folder / XFRMFS_LIBDIR_FROM_BINDIR / kName).lexically_normal();
   const stdfs::path path = stdfs::is_regular_file(beside, error) ? beside : installed;
   if (::access(path.c_str(), R_OK) != 0) {
     return std::unexpected(Refusal{

@@ -101,8 +101,8 @@ void Service::open_devices(const MountOptions& options) {
 void Service::run(Readiness& readiness) {
   {
     const SignalsBlocked blocked;
+    start_workers();  // before anybody can read, because each adds its counters
     fuse_thread_ = std::make_unique<FuseThread>(*session_, io_);
-    start_workers();
   }
   tun_->bring_up();
   if (!readiness.announce()) return;

@@ -62,7 +62,7 @@ struct Name {
 static_assert(sizeof(Name) == 12);
 
 inline constexpr std::uint8_t kEngineTag = 0;
-/// The first that a client tries: engines that share a network namespace may give one port id twice.
+/// The first one tried: engines that share a network namespace may give one port id twice.
 inline constexpr std::uint8_t kClientTag = 1;
 
 // --- 3. Control calls.

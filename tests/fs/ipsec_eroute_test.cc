@@ -241,6 +241,11 @@ TEST_F(ErouteSaidTest, LarvalAssociationsHoldOnlyHostPairs) {
   engine::SaParams any = sa(0);
   any.crypto = {};
   ASSERT_TRUE(engine().allocate_spi(std::move(any), 0x100, 0x1ff));
+  engine::SaParams valid = sa(0x300);
+  valid.selector.family = engine::Family::kIpv4;
+  valid.selector.source = prefix("10.1.0.1/32");
+  valid.selector.destination = prefix("10.2.0.1/32");
+  add(engine(), std::move(valid));
   engine().publish();
   EXPECT_EQ(IpsecEroute().render(engine().view()), "");
   larval("10.1.0.1/32", "10.2.0.1/32");

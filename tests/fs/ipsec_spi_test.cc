@@ -224,6 +224,8 @@ TEST_F(IpsecSpiFieldTest, BitmapStartsWithTheNewestInEveryLayout) {
       // Number n is bit (n-1) % 64: 66 at bit 1, 65 at 0, 64 at 63, 60 at 59.
       {engine::ReplayKind::kBitmap, 64, 2, 66, {0x3, 0x8800'0000}, "0x47"},
       {engine::ReplayKind::kEsn, 128, 4, 3, {0x7, 0, 0, 0}, "0x7"},
+      // Bit 63 would be number 0.
+      {engine::ReplayKind::kBitmap, 64, 2, 2, {0x3, 0x8000'0000}, "0x3"},
       // 2^32 + 1 at bit 0 of 128, 2^32 - 63 at bit 64: out of sight.
       {engine::ReplayKind::kEsn,
        128,
@@ -244,6 +246,24 @@ TEST_F(IpsecSpiFieldTest, BitmapStartsWithTheNewestInEveryLayout) {
     EXPECT_EQ(listing().field("esp0x102@192.0.2.1", "bit"), layout.expected);
     engine().flush_sas(std::nullopt);
   }
+}
+
+TEST_F(IpsecSpiFieldTest, SequenceAndBitmapAreThoseOfTheDirection) {
+  const engine::ReplayParams replay = {.kind = engine::ReplayKind::kLegacy,
+                                       .window = 32,
+                                       .out_sequence = 0x1'0000'0007,
+                                       .in_sequence = 5,
+                                       .bitmap = {3}};
+  for (const TunnelSa& sa : {kOut, kIn}) {
+    engine::SaParams params = make(sa);
+    params.replay = replay;
+    add(engine(), std::move(params));
+  }
+  const Listing listing = this->listing();
+  EXPECT_EQ(listing.field("esp0x101@198.51.100.2", "seq"), "7");
+  EXPECT_EQ(listing.field("esp0x101@198.51.100.2", "bit"), "");
+  EXPECT_EQ(listing.field("esp0x102@192.0.2.1", "seq"), "5");
+  EXPECT_EQ(listing.field("esp0x102@192.0.2.1", "bit"), "0x3");
 }
 
 TEST_F(IpsecSpiFieldTest, LimitsAndTimes) {

@@ -44,6 +44,13 @@ TEST(MountinfoTest, KeepsWhatIsNoEscape) {
   EXPECT_EQ(entries[1].source, "\\08\\");
 }
 
+TEST(MountinfoTest, ReadsNothingBehindTheText) {
+  const std::string_view text = "1 2 0:1 / /a rw - t \\0412";
+  const auto entries = parse_mountinfo(text.substr(0, text.size() - 2));
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_EQ(entries[0].source, "\\04");
+}
+
 TEST(MountinfoTest, LeavesOutWhatMakesNoSense) {
   EXPECT_TRUE(parse_mountinfo("").empty());
   EXPECT_TRUE(parse_mountinfo("\n\n").empty());

@@ -27,6 +27,10 @@ mkdir "$mnt"
 ip netns add "$netns" || { echo "skipped: cannot make a network namespace"; exit 77; }
 failures=0
 daemon=
+# Where a program built with a sanitizer leaves its reports.
+for sanitizer in ASAN UBSAN TSAN; do
+  declare -x "${sanitizer}_OPTIONS=log_path=$work/report"
+done
 
 clean_up() {
   if [ -n "$daemon" ]; then kill -KILL "$daemon" 2>/dev/null; fi
@@ -282,6 +286,11 @@ done
 daemon=
 nothing_left
 
+for report in "$work"/report.*; do
+  [ -e "$report" ] || continue
+  case_name=sanitizer
+  fail "report: $(grep -m 1 ERROR "$report" || head -3 "$report")"
+done
 if [ "$failures" -ne 0 ]; then
   echo "lifecycle: $failures failed"
   exit 1
