@@ -92,7 +92,7 @@ ReplayParams replay_of(const xfrm_usersa_info& info, const Attributes& attribute
     }
     params.bitmap.resize(replay.bmp_len);
     const Bytes words = content.subspan(sizeof replay);
-    std::memcpy(params.bitmap.data(), words.data(), words.size());
+    std::ranges::copy(words, std::as_writable_bytes(std::span(params.bitmap)).begin());
     return params;
   }
   params.kind = ReplayKind::kLegacy;

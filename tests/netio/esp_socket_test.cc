@@ -121,7 +121,7 @@ class EspSocketTest : public test::NetworkNamespaceTest {
 
 TEST_F(EspSocketTest, CarriesIpv4OfAllSizes) {
   EspSocket socket({});
-  for (const std::size_t size : {0, 1, 3, 4, 8, 100, 1480, 1481, 9000, 65515}) {
+  for (const std::size_t size : {0u, 1u, 3u, 4u, 8u, 100u, 1480u, 1481u, 9000u, 65515u}) {
     round_trip(socket, {.payload_size = size});
   }
 }
@@ -129,7 +129,7 @@ TEST_F(EspSocketTest, CarriesIpv4OfAllSizes) {
 TEST_F(EspSocketTest, CarriesIpv6OfAllSizes) {
   test::run("ip link set lo mtu 66000");
   EspSocket socket({});
-  for (const std::size_t size : {0, 1, 3, 4, 8, 100, 1460, 1461, 9000, 65535}) {
+  for (const std::size_t size : {0u, 1u, 3u, 4u, 8u, 100u, 1460u, 1461u, 9000u, 65535u}) {
     round_trip(socket, ipv6(size));
   }
 }
@@ -233,7 +233,7 @@ TEST_F(EspSocketTest, SpreadsSpisOverLanes) {
 TEST_F(EspSocketTest, GivesPacketsWithoutSpiToTheFirstLane) {
   EspSocket first({.lane = 0, .lanes = 2, .underlay = {}});
   EspSocket second({.lane = 1, .lanes = 2, .underlay = {}});
-  for (const std::size_t size : {0, 3}) {
+  for (const std::size_t size : {0u, 3u}) {
     round_trip(first, {.payload_size = size});
     round_trip(first, ipv6(size));
     second.receive(pool_, received_);

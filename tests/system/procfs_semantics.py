@@ -10,6 +10,7 @@ The same operations are done on both, and what system calls return is compared. 
 here that the kernel has not just shown. Exit status 77 where the kernel has no XFRM.
 """
 
+import ctypes
 import errno
 import os
 import random
@@ -21,6 +22,7 @@ import lib
 UNSIGNED, SIGNED = "xfrm_aevent_etime", "xfrm_larval_drop"
 SYSCTLS = (UNSIGNED, SIGNED, "xfrm_aevent_rseqth", "xfrm_acq_expires")
 STRANGER = 4711
+CLONE_NEWUSER = 0x10000000
 
 
 class Procfs:
@@ -203,7 +205,11 @@ def strangers(fs):
             os.setgroups([])
             os.setresgid(STRANGER, STRANGER, STRANGER)
             os.setresuid(STRANGER, STRANGER, STRANGER)
-            os.write(answer, repr(attempts(paths, inherited)).encode())
+            seen = attempts(paths, inherited)
+            # Once more as somebody who has all capabilities, but in a user namespace of his own.
+            seen.append(ctypes.CDLL(None).unshare(CLONE_NEWUSER))
+            seen += attempts(paths, inherited)
+            os.write(answer, repr(seen).encode())
         finally:
             os._exit(0)
     os.close(answer)

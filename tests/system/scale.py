@@ -55,6 +55,7 @@ spis = {line.split("@")[0] for line in spi_lines if line.startswith("esp0x")}
 lib.check_equal(
     spis, {f"esp{0x1000 + n:#x}" for n in range(COUNT)}, "net/ipsec_spi shows every SA"
 )
+lib.check_equal(len(spi_lines), 2 * COUNT, "each with a line for ESP and one for its tunnel")
 dump = timed("ip xfrm state", lambda: engine.xfrm("state").stdout)
 lib.check_equal(dump.count("\tproto esp spi 0x"), COUNT, "ip xfrm state shows every SA")
 dump = timed("ip xfrm policy", lambda: engine.xfrm("policy").stdout)
