@@ -218,7 +218,7 @@ bool Mount::is_sysctl(std::size_t index) const {
   return node(index).name == "sys";
 }
 
-/// F1: the kernel has checked the descriptor, this checks who uses it now.
+/// The kernel has checked who opened the descriptor, this checks who uses it now.
 bool Mount::may_write(fuse_req_t request, std::size_t index) {
   const uid_t uid = fuse_req_ctx(request)->uid;
   const std::scoped_lock lock(mutex);

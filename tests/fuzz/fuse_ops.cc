@@ -6,7 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,15 +14,13 @@
 
 #include "fs/open_file.h"
 #include "fs/sysctl_file.h"
+#include "tests/fuzz/require.h"
 #include "tests/support/manual_clock.h"
 
 namespace {
 
 using namespace xfrmfs;
-
-void expect(bool holds) {
-  if (!holds) std::abort();
-}
+using testing::require;
 
 /// A text of another length each time.
 class ChangingReport : public fs::VirtualFile {
@@ -46,8 +44,8 @@ class Machine {
     const fs::VirtualFile* kinds[] = {&report_, &unsigned_, &signed_};
     const fs::VirtualFile* file = kinds[which % 3];
     const auto number = files_.open(*file);
-    expect(number.has_value() == (open_.size() < kMost));
-    if (number) expect(open_.emplace(*number, file).second);
+    require(number.has_value() == (open_.size() < kMost));
+    if (number) require(open_.emplace(*number, file).second);
   }
 
   void close(std::uint64_t number) {
@@ -58,18 +56,18 @@ class Machine {
 
   void read(std::uint64_t number, std::uint64_t offset, std::size_t size) {
     const auto file = files_.find(number);
-    expect((file != nullptr) == open_.contains(number));
+    require((file != nullptr) == open_.contains(number));
     if (!file) return;
     const std::string bytes = file->read(view_, offset, size);
-    expect(bytes.size() <= size);
+    require(bytes.size() <= size);
     if (open_[number] == &report_) {
       check_report(number, offset, size, bytes);
       return;
     }
     const std::string live = open_[number]->render(view_);
-    if (offset == 0) expect(bytes == live.substr(0, size));
-    expect(bytes.empty() || bytes == live.substr(0, size));
-    if (open_[number] == &signed_ && offset != 0) expect(bytes.empty());
+    if (offset == 0) require(bytes == live.substr(0, size));
+    require(bytes.empty() || bytes == live.substr(0, size));
+    if (open_[number] == &signed_ && offset != 0) require(bytes.empty());
   }
 
   void write(std::uint64_t number, std::uint64_t offset, bool append, std::string_view text) {
@@ -80,16 +78,16 @@ class Machine {
                                    : open_[number]->render(view_);
     const auto taken = file->write(view_, offset, append, text);
     if (open_[number] == &report_) {
-      expect(taken == std::unexpected(std::errc::permission_denied));
+      require(taken == std::unexpected(std::errc::permission_denied));
       return;
     }
     const bool changed = open_[number]->render(view_) != before;
-    if (!taken) expect(taken.error() == std::errc::invalid_argument && !changed);
-    if (taken) expect(*taken <= text.size() && (text.empty() || *taken > 0));
-    if (open_[number] == &signed_ && offset != 0 && !append) expect(taken && !changed);
+    if (!taken) require(taken.error() == std::errc::invalid_argument && !changed);
+    if (taken) require(*taken <= text.size() && (text.empty() || *taken > 0));
+    if (open_[number] == &signed_ && offset != 0 && !append) require(taken && !changed);
   }
 
-  void check_count() const { expect(files_.size() == open_.size()); }
+  void check_count() const { require(files_.size() == open_.size()); }
 
  private:
   /// Later offsets continue the text that offset 0 began.
@@ -100,9 +98,9 @@ class Machine {
       known = bytes;
       whole_[number] = bytes.size() < size;
     } else if (offset + bytes.size() <= known.size()) {
-      expect(bytes == std::string_view(known).substr(static_cast<std::size_t>(offset), size));
+      require(bytes == std::string_view(known).substr(static_cast<std::size_t>(offset), size));
     } else if (whole_[number] && !known.empty()) {
-      expect(bytes.empty());
+      require(bytes.empty());
     }
   }
 

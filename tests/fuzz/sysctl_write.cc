@@ -3,17 +3,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string_view>
 
 #include "fs/sysctl_file.h"
+#include "tests/fuzz/require.h"
 #include "tests/support/manual_clock.h"
 
 namespace {
 
 using namespace xfrmfs;
+using testing::require;
 
 struct Opinion {
   long long value = 0;
@@ -63,10 +64,6 @@ std::optional<Opinion> second_opinion(std::string_view text) {
   return Opinion{static_cast<long long>(value) * (negative ? -1 : 1), end};
 }
 
-void expect(bool holds) {
-  if (!holds) std::abort();
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -85,8 +82,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto signed_taken = signed_file.store(view, text);
 
   if (text.empty()) {
-    expect(unsigned_taken == 0u && signed_taken == 0u);
-    expect(settings.aevent_etime_100ms == kBefore && settings.larval_drop == kBefore);
+    require(unsigned_taken == 0u && signed_taken == 0u);
+    require(settings.aevent_etime_100ms == kBefore && settings.larval_drop == kBefore);
     return 0;
   }
   const auto opinion = second_opinion(text);
@@ -95,19 +92,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   const bool fits_unsigned =
       opinion && !minus && opinion->value >= 0 && opinion->value <= 0xffff'ffffLL;
-  expect(unsigned_taken.has_value() == fits_unsigned);
-  expect(settings.aevent_etime_100ms == (fits_unsigned ? opinion->value : kBefore));
-  if (fits_unsigned) expect(*unsigned_taken == size);
+  require(unsigned_taken.has_value() == fits_unsigned);
+  require(settings.aevent_etime_100ms == (fits_unsigned ? opinion->value : kBefore));
+  if (fits_unsigned) require(*unsigned_taken == size);
 
   const bool fits_signed =
       opinion && opinion->value >= -0x8000'0000LL && opinion->value <= 0x7fff'ffffLL;
-  expect(signed_taken.has_value() == fits_signed);
-  expect(settings.larval_drop == (fits_signed ? opinion->value : kBefore));
+  require(signed_taken.has_value() == fits_signed);
+  require(settings.larval_drop == (fits_signed ? opinion->value : kBefore));
   // What lies behind the bytes that are looked at goes with them.
   const std::size_t unseen = size > 4095 ? size - 4095 : 0;
   const std::size_t left = fits_signed ? size - unseen - opinion->used : 0;
-  if (fits_signed) expect(*signed_taken == size - left);
-  if (!unsigned_taken) expect(unsigned_taken.error() == std::errc::invalid_argument);
-  if (!signed_taken) expect(signed_taken.error() == std::errc::invalid_argument);
+  if (fits_signed) require(*signed_taken == size - left);
+  if (!unsigned_taken) require(unsigned_taken.error() == std::errc::invalid_argument);
+  if (!signed_taken) require(signed_taken.error() == std::errc::invalid_argument);
   return 0;
 }
