@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/xfrm_policy_codec.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <tuple>
 #include <utility>
@@ -272,8 +273,10 @@ void write_spd_info(MessageBuilder& out, Bytes base, const engine::SpdView& spd,
   put(counts, offsetof(xfrmu_spdinfo, outcnt), count(Direction::kOut));
   put(counts, offsetof(xfrmu_spdinfo, fwdcnt), count(Direction::kForward));
   const MutableBytes table = out.attribute(XFRMA_SPD_HINFO, sizeof(xfrmu_spdhinfo));
-  // Of policies, kernels report the index of the last bucket.
-  put(table, offsetof(xfrmu_spdhinfo, spdhcnt), wire::table_size(spd.by_serial().size()) - 1);
+  // Of policies, kernels report the index of the last bucket; the fullest direction decides.
+  const std::size_t fullest = std::max(
+      {spd.size(Direction::kIn), spd.size(Direction::kOut), spd.size(Direction::kForward)});
+  put(table, offsetof(xfrmu_spdhinfo, spdhcnt), wire::table_size(fullest) - 1);
   put(table, offsetof(xfrmu_spdhinfo, spdhmcnt), wire::kLargestTable);
   for (const auto& [number, bits] : {std::pair{XFRMA_SPD_IPV4_HTHRESH, thresholds.ipv4},
                                      std::pair{XFRMA_SPD_IPV6_HTHRESH, thresholds.ipv6}}) {
