@@ -81,7 +81,7 @@ void ControlSession::flush() {
   }
   for (int parts = 0; dump_ && parts < kPartsPerTurn; ++parts) {
     if (part_.empty()) part_ = dump_->next();
-    if (!send(part_)) return;
+    if (!part_.empty() && !send(part_)) return;
     part_ = {};
     if (dump_->finished()) dump_.reset();
   }

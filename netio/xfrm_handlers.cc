@@ -214,8 +214,30 @@ Outcome no_migrate(Context&, const Request&) {  // the answer that IKE daemons p
 
 // --- Listings.
 
-/// Newest first, because keys are serials. `Write` is called for entries that belong to the
-/// listing and appends the body of one message.
+/// Entries that one part looks at, at most: a filter must not keep others waiting.
+constexpr int kEntriesPerPart = 1024;
+
+/// Whom a listing is for.
+struct Addressee {
+  explicit Addressee(const Request& request)
+      : sequence(request.message.header.nlmsg_seq), port_id(request.from.port_id) {}
+
+  std::uint32_t sequence;
+  std::uint32_t port_id;
+};
+
+/// `error`: 0, or why there was no listing.
+Datagram end_mark(const Addressee& to, int error) {
+  Datagram out;
+  MessageBuilder builder(out, NLMSG_DONE, NLM_F_MULTI, to.sequence, to.port_id);
+  const std::int32_t number = -error;
+  std::memcpy(builder.body(sizeof number).data(), &number, sizeof number);
+  builder.finish();
+  return out;
+}
+
+/// Newest first, because keys are serials. `Wanted` says which entries belong to the listing,
+/// `Write` appends the body of one message.
 template <class Entry, class Wanted, class Write>
 class TableDump final : public Dump {
  public:
@@ -223,16 +245,18 @@ class TableDump final : public Dump {
             Wanted wanted, Write write)
       : table_(std::move(table)),
         type_(type),
-        sequence_(request.message.header.nlmsg_seq),
-        port_id_(request.from.port_id),
+        to_(request),
         wanted_(std::move(wanted)),
         write_(std::move(write)) {}
 
   Datagram next() override {
     Datagram part;
-    while (next_) {
+    for (int entries = 0; next_ && entries < kEntriesPerPart; ++entries) {
       const auto found = table_.last_to(*next_);
-      if (!found) break;
+      if (!found) {
+        next_ = std::nullopt;
+        break;
+      }
       if (wanted_(**found->second)) {
         const std::size_t before = part.size();
         append(part, **found->second);
@@ -243,31 +267,22 @@ class TableDump final : public Dump {
       }
       next_ = found->first > 0 ? std::optional(found->first - 1) : std::nullopt;
     }
-    next_ = std::nullopt;
-    if (part.empty()) {
-      append_end(part);
-      finished_ = true;
-    }
-    return part;
+    if (!part.empty() || next_) return part;
+    finished_ = true;
+    return end_mark(to_, 0);
   }
 
  private:
   template <class Element>
   void append(Datagram& part, const Element& element) {
-    MessageBuilder builder(part, type_, NLM_F_MULTI, sequence_, port_id_);
+    MessageBuilder builder(part, type_, NLM_F_MULTI, to_.sequence, to_.port_id);
     write_(builder, element);
-    builder.finish();
-  }
-  void append_end(Datagram& part) {
-    MessageBuilder builder(part, NLMSG_DONE, NLM_F_MULTI, sequence_, port_id_);
-    builder.body(sizeof(std::int32_t));  // 0: complete
     builder.finish();
   }
 
   const engine::PersistentMap<Entry> table_;
   const std::uint16_t type_;
-  const std::uint32_t sequence_;
-  const std::uint32_t port_id_;
+  const Addressee to_;
   const Wanted wanted_;
   const Write write_;
   std::optional<std::uint64_t> next_ = std::numeric_limits<std::uint64_t>::max();
@@ -276,24 +291,15 @@ class TableDump final : public Dump {
 /// A listing that could not begin says so in its end mark.
 class FailedDump final : public Dump {
  public:
-  FailedDump(const Request& request, int error)
-      : sequence_(request.message.header.nlmsg_seq),
-        port_id_(request.from.port_id),
-        error_(error) {}
+  FailedDump(const Request& request, int error) : to_(request), error_(error) {}
 
   Datagram next() override {
-    Datagram part;
-    MessageBuilder builder(part, NLMSG_DONE, NLM_F_MULTI, sequence_, port_id_);
-    const std::int32_t number = -error_;
-    std::memcpy(builder.body(sizeof number).data(), &number, sizeof number);
-    builder.finish();
     finished_ = true;
-    return part;
+    return end_mark(to_, error_);
   }
 
  private:
-  const std::uint32_t sequence_;
-  const std::uint32_t port_id_;
+  const Addressee to_;
   const int error_;
 };
 
@@ -325,9 +331,10 @@ std::unique_ptr<Dump> dump_policies(Engine& engine, const Request& request) {
 
 struct Row {
   std::size_t base_size;
-  Outcome (*handle)(Context&, const Request&);  // null: nobody may ask that
-  std::unique_ptr<Dump> (*dump)(Engine&,
-                                const Request&) = nullptr;  // null: dump flags mean nothing
+  /// Null: nobody may ask that.
+  Outcome (*handle)(Context&, const Request&);
+  /// Null: dump flags mean nothing.
+  std::unique_ptr<Dump> (*dump)(Engine&, const Request&) = nullptr;
   std::span<const AttributeShape> (*shapes)() = attribute_shapes;
 };
 

@@ -34,7 +34,7 @@ class Dump {
 
   virtual ~Dump() = default;
   /// The next datagram: messages of the listing, at most kLargestPart bytes if there is more than
-  /// one in it; at last the end mark, and then finished().
+  /// one in it; empty if more has to be looked through; at last the end mark, and then finished().
   virtual Datagram next() = 0;
   bool finished() const { return finished_; }
 

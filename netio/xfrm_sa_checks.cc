@@ -37,6 +37,7 @@ constexpr std::initializer_list<unsigned> kIptfsOptions{
 bool any_of(const Attributes& attributes, std::initializer_list<unsigned> numbers) {
   return std::ranges::any_of(numbers, [&](unsigned n) { return attributes.has(n); });
 }
+
 Check check_addresses(const xfrm_usersa_info& info) {
   if (info.family != AF_INET && info.family != AF_INET6) return invalid("Invalid address family");
   std::uint16_t family = info.sel.family;

@@ -23,20 +23,6 @@ using namespace engine;
 constexpr const char* kWest = "192.1.2.45";
 constexpr const char* kEast = "192.1.2.23";
 
-class TestWire final : public netio::WirePort {
- public:
-  static SealedPacket sealed(PacketBytes bytes) { return received(std::move(bytes)); }
-  void receive(PacketPool&, Batch<SealedPacket>&) override {}
-  std::size_t send(Batch<SealedPacket>&) override { return 0; }
-  std::span<const int> descriptors() const override { return {}; }
-};
-
-PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
-  Buffer buffer = pool.take();
-  std::ranges::copy(data, buffer.data() + kHeadroom);
-  return PacketBytes(std::move(buffer), kHeadroom, data.size());
-}
-
 /// One side of a tunnel, with `others` SAs beside the one in use and a window of 0, so that the
 /// same packets can be opened again and again.
 struct Side {
@@ -117,7 +103,7 @@ void Open(benchmark::State& state) {
   Batch<ClearPacket> clear;
   for (auto _ : state) {
     for (std::int64_t i = 0; i < state.range(1); ++i) {
-      batch.push(TestWire::sealed(in_buffer(east.pool, sealed)));
+      batch.push(from_wire(in_buffer(east.pool, sealed)));
     }
     path->process(batch, clear);
     if (clear.size() != static_cast<std::size_t>(state.range(1))) state.SkipWithError("dropped");

@@ -28,6 +28,10 @@ struct SysctlCase {
   std::optional<SysctlResult> for_signed;
 };
 
+inline void PrintTo(const SysctlCase& one, std::ostream* out) {
+  *out << "text of " << one.text.size() << " bytes";
+}
+
 const std::vector<SysctlCase>& sysctl_cases();
 
 }  // namespace xfrmfs::fs

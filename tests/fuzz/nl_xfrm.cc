@@ -41,7 +41,6 @@ struct Target {
 /// The messages of a datagram of ours; true if one of them reports a failure.
 bool check_answer(Bytes datagram, const netio::NetlinkMessage& request) {
   bool failed = false;
-  require(!datagram.empty());
   while (!datagram.empty()) {
     nlmsghdr header;
     require(datagram.size() >= sizeof header);
@@ -67,7 +66,10 @@ void ask(Target& target, const netio::NetlinkMessage& request, const netio::Requ
   const std::size_t policies = target.policies();
   auto result = target.handlers.handle(request.bytes, from, listing);
   bool failed = false;
-  for (const auto& answer : result.answers) failed |= check_answer(answer, request);
+  for (const auto& answer : result.answers) {
+    require(!answer.empty());
+    failed |= check_answer(answer, request);
+  }
   if (failed || !from.privileged) {
     require(!result.changed);
     require(target.sas() == sas && target.policies() == policies);

@@ -92,8 +92,9 @@ TEST(AttributesTest, NamesThePlaceOfTheFault) {
 }
 
 TEST(AttributesTest, TheLastOfARepeatedAttributeCounts) {
-  const auto parsed =
-      parse(message(30, 0, {}, {{1, bytes_of(std::uint32_t{5})}, {1, bytes_of(std::uint32_t{6})}}));
+  const ByteVector bytes =
+      message(30, 0, {}, {{1, bytes_of(std::uint32_t{5})}, {1, bytes_of(std::uint32_t{6})}});
+  const auto parsed = parse(bytes);
   ASSERT_TRUE(parsed);
   EXPECT_EQ(load<std::uint32_t>(parsed->get(1)), 6u);
 }

@@ -515,6 +515,16 @@ TEST_F(ListingTest, ShowsEverythingWhenNothingHappens) {
   EXPECT_EQ(spis(ask(list())).size(), 1000u);
 }
 
+TEST_F(ListingTest, PausesWhereItFindsNothing) {
+  for (std::uint32_t spi = 1; spi <= 3000; ++spi) ask(add_sa(spi, 0));
+  auto result =
+      handlers.handle(list({attribute(XFRMA_PROTO, std::uint8_t{IPPROTO_AH})}), from, false);
+  std::size_t pauses = 0;
+  while (result.dump->next().empty()) ++pauses;
+  EXPECT_EQ(pauses, 2u);
+  EXPECT_TRUE(result.dump->finished());
+}
+
 TEST_F(ListingTest, HasRoomForOneMessageOfAnySize) {
   const TestAttribute mac{XFRMA_ALG_AUTH_TRUNC, algorithm("hmac(sha256)", key(30000), 128)};
   for (std::uint32_t spi = 1; spi <= 3; ++spi) {

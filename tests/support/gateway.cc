@@ -20,12 +20,6 @@ class TestWire final : public netio::WirePort {
   std::span<const int> descriptors() const override { return {}; }
 };
 
-PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
-  Buffer buffer = pool.take();
-  std::ranges::copy(data, buffer.data() + kHeadroom);
-  return PacketBytes(std::move(buffer), kHeadroom, data.size());
-}
-
 template <class Packets>
 std::vector<PacketData> copied(Packets& packets) {
   std::vector<PacketData> all;
@@ -116,6 +110,16 @@ PolicyParams make(const TunnelPolicy& policy) {
   return params;
 }
 
+PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
+  Buffer buffer = pool.take();
+  std::ranges::copy(data, buffer.data() + kHeadroom);
+  return PacketBytes(std::move(buffer), kHeadroom, data.size());
+}
+
+SealedPacket from_wire(PacketBytes bytes) {
+  return TestWire::sealed(std::move(bytes));
+}
+
 Gateway::Gateway()
     : engine_(1, clock_),
       outbound_(engine_.make_outbound(0)),
@@ -132,7 +136,7 @@ Gateway::Sent Gateway::send(const std::vector<PacketData>& packets) {
 
 std::vector<PacketData> Gateway::receive(const std::vector<PacketData>& packets) {
   Batch<SealedPacket> batch;
-  for (const PacketData& data : packets) batch.push(TestWire::sealed(in_buffer(pool_, data)));
+  for (const PacketData& data : packets) batch.push(from_wire(in_buffer(pool_, data)));
   Batch<ClearPacket> clear;
   inbound_->process(batch, clear);
   return copied(clear);

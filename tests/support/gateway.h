@@ -58,6 +58,11 @@ struct TunnelPolicy {
 };
 engine::PolicyParams make(const TunnelPolicy& policy);
 
+/// A copy of `data` in a buffer of `pool`, which has one.
+engine::PacketBytes in_buffer(engine::PacketPool& pool, const PacketData& data);
+/// As if it had come from the wire.
+engine::SealedPacket from_wire(engine::PacketBytes bytes);
+
 class Gateway {
  public:
   Gateway();
