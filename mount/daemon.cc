@@ -8,14 +8,13 @@
 #include <fmt/core.h>
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mount/capability.h"
 #include "mount/log.h"
 
 namespace xfrmfs {
@@ -28,11 +27,7 @@ using netio::throw_errno;
 /// Under a limit, locking future memory would make later allocations fail.
 bool may_lock_all_memory() noexcept {
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-  if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0) return true;
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capget, &header, sets) != 0) return false;
-  return (sets[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+  return ::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0 || has_capability(CAP_IPC_LOCK);
 }
 
 /// The status of a program that has ended before it was ready.

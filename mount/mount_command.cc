@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mount/mount_command.h"
 
+#include <cerrno>
 #include <csignal>
 #include <exception>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <fmt/core.h>
 
 #include "fs/mountinfo.h"
+#include "mount/capability.h"
 #include "mount/daemon.h"
 #include "mount/log.h"
 #include "mount/service.h"
@@ -34,6 +37,10 @@ int serve(const MountOptions& options, Readiness& readiness) try {
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   keep_memory_private();
+  // libfuse would ask fusermount3, which explains the refusal in a line of its own.
+  if (::geteuid() == 0 && !has_capability(CAP_SYS_ADMIN)) {
+    throw std::system_error(EPERM, std::generic_category(), "mounting needs CAP_SYS_ADMIN");
+  }
   if (!options.netns.empty()) netio::enter_network_namespace(options.netns);
   Service service(options);
   service.run(readiness);

@@ -199,6 +199,8 @@ refused "to run without CAP_NET_ADMIN" "CAP_NET_ADMIN" \
   setpriv --bounding-set=-net_admin --inh-caps=-net_admin "$xfrmfs" mount "$mnt"
 refused "to run without CAP_NET_RAW" "CAP_NET_RAW" \
   setpriv --bounding-set=-net_raw --inh-caps=-net_raw "$xfrmfs" mount "$mnt" --netns "$netns"
+refused "to run without CAP_SYS_ADMIN" "CAP_SYS_ADMIN" \
+  setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$xfrmfs" mount "$mnt"
 refused "to run without /dev/net/tun" "/dev/net/tun" \
   unshare --mount sh -c 'mount --bind "$3" /dev/net && exec "$1" mount "$2" --netns "$4"' \
   sh "$xfrmfs" "$mnt" "$work/other" "$netns"
