@@ -12,7 +12,6 @@
 #include <system_error>
 #include <utility>
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -119,7 +118,7 @@ std::optional<Ends> make_ends(std::minstd_rand& nonces) {
   Ends ends{FileDescriptor(fds[0]), FileDescriptor(fds[1])};
   const int on = 1;
   if (::setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
-      ::fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0 || !name_engine_end(fds[0], nonces)) {
+      !name_engine_end(fds[0], nonces)) {
     return {};
   }
   // Best effort: without privilege the default will do.
@@ -162,7 +161,7 @@ class ControlServer::Listener {
         shared_(std::make_shared<ControlShared>(engine, std::move(on_change))),
         nonces_(std::random_device{}()) {
     FileDescriptor socket = listen_at(path_);
-    ::fstatat(AT_FDCWD, path_.c_str(), &file_, AT_SYMLINK_NOFOLLOW);
+    ::lstat(path_.c_str(), &file_);
     socket_.assign(asio::generic::seq_packet_protocol(AF_UNIX, 0), socket.get());
     socket.release();
   }
@@ -172,7 +171,7 @@ class ControlServer::Listener {
     while (self->socket_.is_open()) {
       co_await self->socket_.async_wait(SeqPacketSocket::wait_read,
                                         asio::redirect_error(asio::use_awaitable, ignored));
-      if (!self->socket_.is_open() || self->accept_all()) continue;
+      if (!self->socket_.is_open() || self->accept_one()) continue;
       self->retry_.expires_after(kRetryAccept);
       co_await self->retry_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     }
@@ -195,16 +194,11 @@ class ControlServer::Listener {
 
  private:
   /// False if we have run out of something and should wait a little.
-  bool accept_all() {
-    for (;;) {
-      const FileDescriptor connection(
-          ::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (connection) {
-        welcome(connection.get());
-      } else if (errno != EINTR && errno != ECONNABORTED) {
-        return errno == EAGAIN;
-      }
-    }
+  bool accept_one() {
+    const FileDescriptor connection(
+        ::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (connection) welcome(connection.get());
+    return connection || errno == EAGAIN || errno == EINTR || errno == ECONNABORTED;
   }
 
   void welcome(int connection) {

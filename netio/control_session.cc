@@ -62,13 +62,14 @@ asio::awaitable<void> ControlSession::converse(std::shared_ptr<ControlSession> s
   while (self->open()) {
     if (!self->answers_.empty()) {
       co_await writable();
-    } else if (self->dump_) {
-      co_await (readable() || writable());
     } else {
-      co_await readable();
+      if (self->dump_) {
+        co_await (readable() || writable());
+      } else {
+        co_await readable();
+      }
+      if (self->open()) self->receive();
     }
-    if (!self->open()) co_return;
-    if (self->answers_.empty()) self->receive();
     if (self->open()) self->flush();
   }
 }

@@ -44,7 +44,7 @@ struct ControlShared {
 /// Control thread only. Lives as long as its conversation.
 class ControlSession {
  public:
-  /// `end`: non-blocking, with SO_PASSCRED. `privileged`: may the one who connected ask at all?
+  /// `end`: with SO_PASSCRED. `privileged`: may the one who connected ask at all?
   ControlSession(asio::io_context& io, FileDescriptor end, bool privileged,
                  std::shared_ptr<ControlShared> shared);
   ~ControlSession();

@@ -96,7 +96,7 @@ ReplayParams replay_of(const xfrm_usersa_info& info, const Attributes& attribute
     return params;
   }
   params.kind = ReplayKind::kLegacy;
-  params.window = std::min<std::uint32_t>(info.replay_window, 32);
+  params.window = info.replay_window;
   params.bitmap.resize(1);
   if (attributes.has(XFRMA_REPLAY_VAL)) {
     const auto replay = load<xfrm_replay_state>(attributes.get(XFRMA_REPLAY_VAL));

@@ -78,7 +78,9 @@ void ask(Target& target, const netio::NetlinkMessage& request, const netio::Requ
 }
 
 void list_all(Target& target) {
-  for (const std::uint16_t type : {18 /* GETSA */, 21 /* GETPOLICY */}) {
+  constexpr std::uint16_t kGetSa = 18;
+  constexpr std::uint16_t kGetPolicy = 21;
+  for (const std::uint16_t type : {kGetSa, kGetPolicy}) {
     const nlmsghdr header{sizeof header, type, NLM_F_REQUEST | NLM_F_DUMP, 1, 0};
     const netio::NetlinkMessage request{header, std::as_bytes(std::span(&header, 1))};
     ask(target, request, {.port_id = kPortId, .privileged = true, .style = {}}, false);

@@ -343,6 +343,23 @@ TEST_F(XfrmHandlersTest, ATemplateMayNameAnythingOfTheRightShape) {
                              {attribute(XFRMA_TMPL, odd)})));
 }
 
+TEST_F(XfrmHandlersTest, ATunnelChangesTheFamilyForTheTemplatesBehindIt) {
+  xfrm_user_tmpl tunnel = tmpl();
+  tunnel.family = AF_INET6;
+  xfrm_user_tmpl transport = tmpl();
+  transport.mode = XFRM_MODE_TRANSPORT;
+  const auto add = [&](std::uint16_t family) {
+    transport.family = family;
+    ByteVector both = bytes_of(tunnel);
+    const ByteVector second = bytes_of(transport);
+    both.insert(both.end(), second.begin(), second.end());
+    return ask_one(
+        message(XFRM_MSG_UPDPOLICY, NLM_F_ACK, bytes_of(policy_info()), {{XFRMA_TMPL, both}}));
+  };
+  EXPECT_EQ(add(AF_INET6).error(), 0);
+  EXPECT_EQ(add(AF_INET).text(), "Mode in template doesn't support a family change");
+}
+
 TEST_F(XfrmHandlersTest, KeepsAndCountsWhatItDoesNotUse) {
   expect_ack(ask_one(message(XFRM_MSG_NEWPOLICY, NLM_F_ACK, bytes_of(policy_info()))));
   const ByteVector get = message(XFRM_MSG_GETSPDINFO, 0, bytes_of(~0u));

@@ -97,7 +97,9 @@ case.umount(1, f"process {inside.pid} (sleep) works in it")
 case.is_whole()
 lib.stop(inside)
 with open(case.mount + "/net/xfrm_stat") as file:
-    case.umount(1, f"process {os.getpid()} (python3) has one of its files open")
+    with open("/proc/self/comm") as comm:
+        name = comm.read().strip()
+    case.umount(1, f"process {os.getpid()} ({name}) has one of its files open")
 case.is_whole()
 case.umount(0)
 case.is_gone()
