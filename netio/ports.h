@@ -2,7 +2,8 @@
 // The two sides of a worker: ClearPort (the TUN device) and WirePort (the network).
 //
 // Each is used by one lane: receive() by one of its threads, send() by the other, at the same
-// time. Nothing here blocks; readiness is polled on the descriptors. Set-up failures throw
+// time. receive() never blocks, readiness is polled on the descriptors; send() may wait a few
+// milliseconds, once per batch, while the system's queue is full. Set-up failures throw
 // std::system_error, per-packet failures are counted by the caller.
 
 #pragma once
