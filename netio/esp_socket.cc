@@ -267,8 +267,14 @@ std::size_t EspSocket::receive_into(int fd, std::size_t skip, PacketPool& pool, 
   return count < 0 ? 0 : static_cast<std::size_t>(count);
 }
 
-std::size_t EspSocket::send(Batch<SealedPacket>& batch) {
-  const std::size_t packets = batch.size();
+void EspSocket::transmit(SealedPacket train) noexcept {
+  if (kept_.full()) unsent_ += flush();
+  kept_.push(std::move(train));
+}
+
+std::size_t EspSocket::flush() noexcept {
+  Batch<SealedPacket>& batch = kept_;
+  const std::size_t packets = batch.size() + std::exchange(unsent_, 0);
   std::size_t sent = 0;
   std::size_t count = prepare(batch, Family::kIpv4);
   sent += count - send_prepared(ipv4_.get(), count);

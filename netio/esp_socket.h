@@ -36,7 +36,8 @@ class EspSocket final : public WirePort {
   /// Waits a moment if the socket's buffer is full, so that the TUN device's queue, and not our
   /// drops, slow the senders down. A packet above the link's MTU is fragmented if its header
   /// permits.
-  std::size_t send(engine::Batch<engine::SealedPacket>& batch) override;
+  void transmit(engine::SealedPacket train) noexcept override;
+  std::size_t flush() noexcept override;
   std::span<const int> descriptors() const override { return {polled_.data(), polled_count_}; }
 
  private:
@@ -73,6 +74,8 @@ class EspSocket final : public WirePort {
   bool ipv6_first_ = false;  // the receiving thread's: the families take turns
   Messages received_;        // the receiving thread's
   Messages sent_;            // the sending thread's
+  engine::Batch<engine::SealedPacket> kept_;
+  std::size_t unsent_ = 0;
 };
 
 }  // namespace xfrmfs::netio

@@ -75,13 +75,9 @@ void TunQueue::receive(PacketPool& pool, Batch<ClearPacket>& batch) {
   }
 }
 
-std::size_t TunQueue::send(Batch<ClearPacket>& batch) {
-  std::size_t refused = 0;
-  for (const ClearPacket& packet : batch) {
-    if (::write(fd_.get(), packet.data(), packet.size()) < 0) ++refused;
-  }
-  batch.clear();
-  return refused;
+bool TunQueue::deliver(const engine::ClearTrain& train) noexcept {
+  const engine::Bytes packet = train.pieces.front();
+  return ::write(fd_.get(), packet.data(), packet.size()) >= 0;
 }
 
 TunInterface::TunInterface(const std::string& name, unsigned queues, std::uint32_t mtu)

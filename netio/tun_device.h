@@ -16,13 +16,13 @@
 
 namespace xfrmfs::netio {
 
-/// One queue. receive(): one thread; send(): any thread, it keeps no state.
+/// One queue. receive(): one thread; deliver(): any thread, it keeps no state.
 class TunQueue final : public ClearPort {
  public:
   explicit TunQueue(FileDescriptor fd) : fd_(std::move(fd)), polled_{fd_.get()} {}
 
   void receive(engine::PacketPool& pool, engine::Batch<engine::ClearPacket>& batch) override;
-  std::size_t send(engine::Batch<engine::ClearPacket>& batch) override;
+  bool deliver(const engine::ClearTrain& train) noexcept override;
   std::span<const int> descriptors() const override { return polled_; }
 
  private:

@@ -17,8 +17,8 @@ namespace {
 
 using engine::kBatch;
 
-/// A batch being read, one being written, and as many that wait inside the path.
-constexpr std::size_t kPoolBuffers = 4 * kBatch;
+/// A batch being read, one kept by the wire port, and what the path may ask for.
+constexpr std::size_t kPoolBuffers = kBatch + kMostKept + engine::OutboundPath::kSpareBuffers;
 
 /// After a wake-up that brought no packet (the device is down, all buffers wait inside the path):
 /// how long to look away from the descriptors, so that a lasting condition does not spin.
@@ -132,13 +132,9 @@ std::size_t Worker::move_outbound() noexcept {
   clear_.receive(half.pool, half.arrived);
   const std::size_t arrived = half.arrived.size();
   if (arrived == 0) return 0;
-  half.path->process(half.arrived, half.outgoing);
-  if (!half.outgoing.sealed.empty()) {
-    const std::size_t unsent = wire_.send(half.outgoing.sealed);
-    if (unsent != 0) half.path->count_unsent(unsent);
-  }
-  // A reply that the device refuses is lost like any ICMP message; its cause is counted already.
-  if (!half.outgoing.replies.empty()) std::ignore = clear_.send(half.outgoing.replies);
+  half.path->process(half.arrived, half.pool, wire_, clear_);
+  const std::size_t unsent = wire_.flush();
+  if (unsent != 0) half.path->count_unsent(unsent);
   return arrived;
 }
 
@@ -147,11 +143,7 @@ std::size_t Worker::move_inbound() noexcept {
   wire_.receive(half.pool, half.arrived);
   const std::size_t arrived = half.arrived.size();
   if (arrived == 0) return 0;
-  half.path->process(half.arrived, half.opened);
-  if (!half.opened.empty()) {
-    const std::size_t undelivered = clear_.send(half.opened);
-    if (undelivered != 0) half.path->count_undelivered(undelivered);
-  }
+  half.path->process(half.arrived, clear_);
   return arrived;
 }
 

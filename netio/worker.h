@@ -21,7 +21,7 @@ namespace xfrmfs::netio {
 
 class Worker {
  public:
-  /// Starts both threads. The ports outlive the worker; send() of `clear` is called by both
+  /// Starts both threads. The ports outlive the worker; deliver() of `clear` is called by both
   /// threads, everything else by one of them.
   Worker(unsigned lane, ClearPort& clear, WirePort& wire,
          std::unique_ptr<engine::OutboundPath> outbound,
@@ -44,12 +44,10 @@ class Worker {
   struct OutboundHalf : Half {
     std::unique_ptr<engine::OutboundPath> path;
     engine::Batch<engine::ClearPacket> arrived;
-    engine::Outgoing outgoing;
   };
   struct InboundHalf : Half {
     std::unique_ptr<engine::InboundPath> path;
     engine::Batch<engine::SealedPacket> arrived;
-    engine::Batch<engine::ClearPacket> opened;
   };
 
   void stop() noexcept;

@@ -10,7 +10,6 @@
 
 #include "engine/base/bytes.h"
 #include "engine/crypto/openssl.h"
-#include "engine/crypto/pieces.h"
 
 namespace xfrmfs::engine {
 namespace {
@@ -73,12 +72,10 @@ class AeadSealer final : public Sealer {
     std::byte* const icv = text + box.text_size;
     if (!begin(box)) return false;
     int written = 0;
-    for (const Piece& piece : pieces_of(box, text)) {
-      if (piece.size == 0) continue;
-      if (EVP_EncryptUpdate(context_.get(), octets(piece.to), &written, octets(piece.from),
-                            static_cast<int>(piece.size)) != 1) {
-        return false;
-      }
+    const std::byte* const from = box.source != nullptr ? box.source : text;
+    if (box.text_size > 0 && EVP_EncryptUpdate(context_.get(), octets(text), &written, octets(from),
+                                               static_cast<int>(box.text_size)) != 1) {
+      return false;
     }
     return EVP_EncryptFinal_ex(context_.get(), octets(icv), &written) == 1 &&
            EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, static_cast<int>(icv_size_),

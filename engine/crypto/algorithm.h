@@ -91,6 +91,9 @@ class SealerFactory {
  public:
   virtual ~SealerFactory() = default;
   virtual BoxShape shape() const = 0;
+  /// True if its sealers work on several boxes of a run at a time: no box may then overlap another
+  /// one's source.
+  virtual bool interleaves() const { return false; }
   /// `extended`: with extended sequence numbers. Null if the library refuses the key.
   virtual std::unique_ptr<Sealer> make_sealer(bool extended) const = 0;  // for sealing
   virtual std::unique_ptr<Sealer> make_opener(bool extended) const = 0;  // for opening

@@ -12,7 +12,6 @@
 #include "engine/base/bytes.h"
 #include "engine/crypto/mac.h"
 #include "engine/crypto/openssl.h"
-#include "engine/crypto/pieces.h"
 
 namespace xfrmfs::engine {
 namespace {
@@ -60,15 +59,12 @@ class EtmSealer final : public Sealer {
 
   bool encrypt(const Box& box) {
     if (box.text_size % block_size_ != 0 || !set_iv(box)) return false;
-    for (const Piece& piece : pieces_of(box, text_of(box))) {
-      int written = 0;
-      if (piece.size > 0 &&
-          EVP_EncryptUpdate(context_.get(), octets(piece.to), &written, octets(piece.from),
-                            static_cast<int>(piece.size)) != 1) {
-        return false;
-      }
-    }
-    return true;
+    if (box.text_size == 0) return true;
+    std::byte* const text = text_of(box);
+    const std::byte* const from = box.source != nullptr ? box.source : text;
+    int written = 0;
+    return EVP_EncryptUpdate(context_.get(), octets(text), &written, octets(from),
+                             static_cast<int>(box.text_size)) == 1;
   }
 
   bool decrypt(const Box& box) {

@@ -44,15 +44,14 @@ struct Box {
   std::byte* packet = nullptr;  // the ESP header
   std::uint32_t text_size = 0;
   SeqNo sequence = 0;  // all 64 bits; the high half matters with ESN only
-  /// Sealing: if not null, bytes source_offset .. source_offset + source_size of the clear text lie
-  /// here and only their places are in the box. They are ciphered straight into it.
+  /// Sealing: the clear text, text_size bytes; null: it is in the box already. Elsewhere it does not
+  /// overlap the box.
   const std::byte* source = nullptr;
-  std::uint32_t source_offset = 0;
-  std::uint32_t source_size = 0;
   BoxResult result = BoxResult::kFailed;
 };
 
-/// Made with the SA, for one thread and one direction; that thread alone calls it.
+/// Made with the SA. A sealer that keeps state between calls is made for one thread and one
+/// direction; one that has none serves all of them.
 /// seal() and open() do not allocate, throw or lock.
 class Sealer {
  public:
@@ -62,6 +61,8 @@ class Sealer {
   /// Verifies, then decrypts in place; the ICV is judged before anything else about the text.
   /// Unless kDone, the text is undefined and must not be used.
   virtual void open(std::span<Box> run) noexcept = 0;
+  /// Asks for the keys to be in the cache soon.
+  virtual void prefetch() const noexcept {}
 };
 
 }  // namespace xfrmfs::engine

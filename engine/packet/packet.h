@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packets on their way through the engine: who owns the bytes, and are they clear or sealed.
 //
-// A *train* is one buffer with up to 64 KiB of one flow: a single packet, or several of equal size
-// (`segment_size`) as segmentation offload delivers them. It is the unit of work everywhere.
+// A *train* is one buffer with up to 64 KiB of one flow: a single packet, or what segmentation
+// offload makes of several. Then it looks like one large packet: the headers once, their lengths
+// those of the whole, and behind them the data of all segments, `segment_size` bytes each, the last
+// maybe less. It is the unit of work everywhere.
 //
 //   |<- kHeadroom ->|<------------ up to kMaxTrain ------------>|<- kTailroom ->|
 //   |  outer headers, ESP header, IV    packet      padding, trailer, ICV       |
+//
+//   clear     | IP | TCP or UDP | data | data | ... |          segment_size: of the data
+//   sealed    | IP | UDP, maybe | ESP  | ESP  | ... |          segment_size: of an ESP packet
 //
 // ClearPacket and SealedPacket are different types so that clear text cannot reach the wire by
 // mistake: a wire port takes only SealedPacket, and those come from the end of the outbound path
@@ -20,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -132,24 +138,64 @@ class PacketBytes {
   std::uint32_t length_ = 0;
 };
 
-class SealedPacket;
+/// What the headers of a clear train's segments need besides lengths.
+enum class Cut : std::uint8_t {
+  kWhole,  // a single packet
+  kTcp,    // sequence numbers, flags, checksum
+  kUdp,    // checksum
+};
 
-/// A train of unprotected packets, between the TUN device and the engine.
+/// A train of unprotected packets, from the TUN device to the engine. The transport checksum of a
+/// single packet is complete, that of a train is not looked at.
 class ClearPacket : public PacketBytes {
  public:
   using PacketBytes::PacketBytes;
   explicit ClearPacket(PacketBytes bytes) : PacketBytes(std::move(bytes)) {}
+  ClearPacket(PacketBytes bytes, Cut cut, std::uint16_t segment_size)
+      : PacketBytes(std::move(bytes)), cut_(cut), segment_size_(segment_size) {}
+
+  Cut cut() const { return cut_; }
+  /// Data bytes in each segment but the last; of no meaning for kWhole.
+  std::uint16_t segment_size() const { return segment_size_; }
+
+ private:
+  Cut cut_ = Cut::kWhole;
+  std::uint16_t segment_size_ = 0;
 };
 
-/// A train of protected packets, each a whole outer IP datagram.
+/// A train of protected packets: one outer header, then ESP packets of equal size.
 class SealedPacket : public PacketBytes {
  public:
   SealedPacket() = default;
 
+  /// Size of each ESP packet but the last; 0: there is one.
+  std::uint16_t segment_size() const { return segment_size_; }
+
  private:
   friend class Outbound;         // engine/path/outbound.cc: sealed just now
   friend class netio::WirePort;  // received from the wire, so sealed by whoever sent it
-  explicit SealedPacket(PacketBytes bytes) : PacketBytes(std::move(bytes)) {}
+  explicit SealedPacket(PacketBytes bytes, std::uint16_t segment_size = 0)
+      : PacketBytes(std::move(bytes)), segment_size_(segment_size) {}
+
+  std::uint16_t segment_size_ = 0;
+};
+
+/// Clear packets on their way into the TUN device, as one: consecutive segments of one flow, their
+/// checksums verified, or a single packet as it is. A view: valid during the call that gets it.
+struct ClearTrain {
+  /// Headers and data of the first segment, then the data of the following ones.
+  std::span<const Bytes> pieces;
+  Cut cut = Cut::kWhole;
+  /// The rest only if not kWhole. The IP and UDP lengths are those of the whole; the transport
+  /// checksum holds the folded sum of the pseudo header, not inverted (virtio: NEEDS_CSUM).
+  bool ipv6 = false;
+  bool congestion_window_reduced = false;  // TCP CWR, in the first segment only
+  std::uint16_t transport_offset = 0;      // size of the IP header
+  std::uint16_t header_size = 0;           // IP and transport
+  std::uint16_t segment_size = 0;
+
+  /// For the counters.
+  std::size_t packets() const { return pieces.size(); }
 };
 
 /// Up to kBatch packets, in order. Storage is reused; nothing allocates.

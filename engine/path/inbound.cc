@@ -24,13 +24,9 @@ bool satisfies(const SecurityAssociation& association, const Template& tmpl) {
 
 }  // namespace
 
-void Inbound::count_undelivered(std::size_t packets) noexcept {
-  context_->count(Mib::kInError, packets);
-}
-
 // Opens in rounds: each round takes one transform off every packet that still has one for us, so
 // nesting costs rounds, not recursion.
-void Inbound::process(Batch<SealedPacket>& batch, Batch<ClearPacket>& clear) noexcept {
+void Inbound::process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept {
   refresh();
   now_ = context_->now();
   batch_ = &batch;
@@ -55,7 +51,8 @@ void Inbound::process(Batch<SealedPacket>& batch, Batch<ClearPacket>& clear) noe
     if (const auto verdict = accept(i); !verdict) {
       drop(i, verdict.error());
     } else {
-      clear.push(ClearPacket(PacketBytes(std::move(batch[i]))));
+      const Bytes bytes = batch[i].bytes();
+      if (!clear.deliver({.pieces = {&bytes, 1}})) drop(i, Mib::kInError);
     }
   }
   batch.clear();

@@ -20,9 +20,8 @@ class Inbound final : public InboundPath {
   /// `context` belongs to the path from here on.
   explicit Inbound(std::unique_ptr<LaneContext> context) : context_(std::move(context)) {}
 
-  void process(Batch<SealedPacket>& batch, Batch<ClearPacket>& clear) noexcept override;
+  void process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept override;
   void refresh() noexcept override { context_->refresh(); }
-  void count_undelivered(std::size_t packets) noexcept override;
 
  private:
   /// More SAs than this around one packet, and it is dropped: no recursion, no long chains.

@@ -2,6 +2,7 @@
 #include "engine/path/outbound.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "engine/crypto/algorithm.h"
 #include "engine/path/pmtu.h"
@@ -30,7 +31,8 @@ void Outbound::count_unsent(std::size_t packets) noexcept {
 // Classifies packets one after the other; each run of packets with the same SAs is transformed
 // together. A run ends early when an SA expires in its middle, and the rest is classified again,
 // so that a packet meets exactly what it would have met alone.
-void Outbound::process(Batch<ClearPacket>& batch, Outgoing& out) noexcept {
+void Outbound::process(Batch<ClearPacket>& batch, PacketPool&, WireSink& wire,
+                       ClearSink& replies) noexcept {
   refresh();
   now_ = context_->now();
   batch_ = &batch;
@@ -38,12 +40,12 @@ void Outbound::process(Batch<ClearPacket>& batch, Outgoing& out) noexcept {
 
   std::size_t begin = 0;
   while (begin < batch.size()) {
-    const std::size_t end = collect_run(begin, out);
+    const std::size_t end = collect_run(begin, replies);
     begin = run_.size == 0 ? end : seal_run(begin, end);
   }
 
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (!dropped_[i]) out.sealed.push(SealedPacket(std::move(batch[i])));
+    if (!dropped_[i]) wire.transmit(SealedPacket(std::move(batch[i])));
   }
   batch.clear();
   batch_ = nullptr;
@@ -51,7 +53,7 @@ void Outbound::process(Batch<ClearPacket>& batch, Outgoing& out) noexcept {
 
 /// Classifies from `begin` on; run_ becomes the bundle of the first packet that is not dropped.
 /// Returns the first packet that needs another bundle.
-std::size_t Outbound::collect_run(std::size_t begin, Outgoing& out) {
+std::size_t Outbound::collect_run(std::size_t begin, ClearSink& replies) {
   run_ = {};
   for (std::size_t i = begin; i < batch_->size(); ++i) {
     if (dropped_[i]) continue;
@@ -68,7 +70,7 @@ std::size_t Outbound::collect_run(std::size_t begin, Outgoing& out) {
     }
     std::size_t inner_mtu = 0;
     if (const auto fit = fits(*header, **bundle, inner_mtu); !fit) {
-      answer_too_big(packet, *header, inner_mtu, out);
+      answer_too_big(packet, *header, inner_mtu, replies);
       drop(i, fit.error());
       continue;
     }
@@ -186,9 +188,11 @@ std::expected<void, Mib> Outbound::fits(const IpHeader& header, const Bundle& bu
 }
 
 void Outbound::answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu,
-                              Outgoing& out) {
-  if (inner_mtu == 0 || out.replies.full()) return;
-  if (make_too_big(packet, header, inner_mtu)) out.replies.push(std::move(packet));
+                              ClearSink& replies) {
+  if (inner_mtu == 0 || !make_too_big(packet, header, inner_mtu)) return;
+  // A reply that the device refuses is lost like any ICMP message; its cause is counted already.
+  const Bytes bytes = packet.bytes();
+  std::ignore = replies.deliver({.pieces = {&bytes, 1}});
 }
 
 /// Applies run_ to the packets from `first` to before `last` that are not dropped, and returns
@@ -243,15 +247,16 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
       continue;
     }
     association.lifetime().charge(packet.size(), 1, now_);
-    if (packet.headroom() < outer_size) {
+    if (packet.headroom() < outer_size + association.transform()->head_size()) {
       drop(i, Mib::kOutError);
       continue;
     }
     item_of_[used] = i;
-    items_[used] = {.data = packet.data(),
+    const std::size_t head = association.transform()->head_size();
+    items_[used] = {.packet = packet.data() - head,
+                    .room = head + packet.size() + packet.tailroom(),
+                    .payload = packet.data(),
                     .size = packet.size(),
-                    .headroom = packet.headroom() - outer_size,
-                    .tailroom = packet.tailroom(),
                     .next_header = protocol_of(inner_[i].family),
                     .sequence = numbers.first + used,
                     .ok = false};
@@ -267,7 +272,7 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
       continue;
     }
     const OuterHeader outer = outer_header(params, inner_[i], identification_++);
-    std::byte* start = item.data - outer_size;
+    std::byte* start = item.packet - outer_size;
     write_outer_header(outer, item.size, start);
     (*batch_)[i].reframe(start, outer_size + item.size);
     inner_[i] = InnerFacts::of(outer);

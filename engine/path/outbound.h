@@ -21,12 +21,13 @@ class Outbound final : public OutboundPath {
   /// `context` belongs to the path from here on.
   explicit Outbound(std::unique_ptr<LaneContext> context);
 
-  void process(Batch<ClearPacket>& batch, Outgoing& out) noexcept override;
+  void process(Batch<ClearPacket>& batch, PacketPool& spare, WireSink& wire,
+               ClearSink& replies) noexcept override;
   void refresh() noexcept override;
   void count_unsent(std::size_t packets) noexcept override;
 
  private:
-  std::size_t collect_run(std::size_t begin, Outgoing& out);
+  std::size_t collect_run(std::size_t begin, ClearSink& replies);
   std::expected<const Bundle*, Mib> classify(const IpHeader& header, Bytes packet);
   bool is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const;
   std::expected<const Bundle*, Mib> protect(const Flow& flow);
@@ -34,7 +35,7 @@ class Outbound final : public OutboundPath {
   std::expected<void, Mib> fits(const IpHeader& header, const Bundle& bundle,
                                 std::size_t& inner_mtu) const;
   void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu,
-                      Outgoing& out);
+                      ClearSink& replies);
 
   std::size_t seal_run(std::size_t first, std::size_t last);
   std::size_t apply(SecurityAssociation& association, std::size_t first, std::size_t last);

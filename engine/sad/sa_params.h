@@ -59,6 +59,15 @@ struct ReplayParams {
   std::vector<std::uint32_t> bitmap{};
 };
 
+/// ESP in UDP (RFC 3948), as XFRMA_ENCAP configures it: the ports of the outer UDP header.
+struct UdpEncapsulation {
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  IpAddress original_address{};  // kept and shown; for transport mode behind a NAT
+
+  bool operator==(const UdpEncapsulation&) const = default;
+};
+
 struct SaParams {
   SaId id;
   IpAddress source;
@@ -69,6 +78,7 @@ struct SaParams {
   std::uint32_t extra_flags = 0;  // SaExtraFlag
   ReplayParams replay;
   CryptoParams crypto;
+  std::optional<UdpEncapsulation> encapsulation;
   LifetimeLimits limits;
   LifetimeUsage usage;  // non-zero for a moved SA
   std::uint32_t if_id = 0;

@@ -32,7 +32,7 @@ std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool exte
     random_bytes(random);
     iv_offset = IvOffset{load_be64(random.data())};
   }
-  std::unique_ptr<Esp> esp(new Esp(spi, (*factory)->shape(), *iv_offset));
+  std::unique_ptr<Esp> esp(new Esp(spi, **factory, *iv_offset));
   for (unsigned lane = 0; lane < lanes; ++lane) {
     auto sealer = (*factory)->make_sealer(extended);
     auto opener = (*factory)->make_opener(extended);
@@ -71,17 +71,13 @@ void Esp::seal(const Lane& lane, std::span<SealItem> run) noexcept {
     std::size_t used = 0;
     for (SealItem& item : chunk) {
       item.ok = false;
-      boxes[used] = {};
-      if (!frame(lane, item, boxes[used])) continue;
-      items[used++] = &item;
+      if (frame(lane, item, boxes[used])) items[used++] = &item;
     }
     sealers_[lane.index]->seal({boxes.data(), used});
     for (std::size_t i = 0; i < used; ++i) {
       if (boxes[i].result != BoxResult::kDone) continue;
-      SealItem& item = *items[i];
-      item.data = boxes[i].packet;
-      item.size = head_size() + boxes[i].text_size + shape_.icv_size;
-      item.ok = true;
+      items[i]->size = head_size() + boxes[i].text_size + shape_.icv_size;
+      items[i]->ok = true;
     }
   }
 }
@@ -89,25 +85,20 @@ void Esp::seal(const Lane& lane, std::span<SealItem> run) noexcept {
 /// Header, IV, padding and trailer around the payload: RFC 4303 §2. All sizes come first; a packet
 /// that does not fit its room is left untouched (CVE-2022-27666).
 bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
-  if (item.size > kMaxPacket || item.source_at > item.size) return false;
+  if (item.size > kMaxPacket) return false;
   const std::size_t text = text_size(item.size);
-  const std::size_t tail = text - item.size + shape_.icv_size;
-  if (head_size() > item.headroom || tail > item.tailroom) return false;
+  if (head_size() + text + shape_.icv_size > item.room) return false;
 
-  box.packet = item.data - head_size();
-  box.text_size = static_cast<std::uint32_t>(text);
-  box.sequence = item.sequence;
-  if (item.source != nullptr) {
-    box.source = item.source;
-    box.source_offset = static_cast<std::uint32_t>(item.source_at);
-    box.source_size = static_cast<std::uint32_t>(item.size - item.source_at);
-  }
+  box = {.packet = item.packet,
+         .text_size = static_cast<std::uint32_t>(text),
+         .sequence = item.sequence,
+         .source = item.payload == item.packet + head_size() ? nullptr : item.payload};
   store_be32(box.packet, static_cast<std::uint32_t>(spi_));
   store_be32(box.packet + 4, static_cast<std::uint32_t>(item.sequence));
   write_iv(lane, item.sequence, box.packet + kEspHeaderSize);
 
   const std::size_t pad = text - item.size - kTrailerSize;
-  std::byte* at = item.data + item.size;
+  std::byte* at = item.payload + item.size;
   for (std::size_t i = 1; i <= pad; ++i) *at++ = static_cast<std::byte>(i);
   *at++ = static_cast<std::byte>(pad);
   *at = static_cast<std::byte>(item.next_header);

@@ -40,18 +40,23 @@ class Esp final : public Transform {
       Spi spi, bool extended, const CryptoParams& params, unsigned lanes,
       std::optional<IvOffset> iv_offset = std::nullopt);
 
+  std::size_t head_size() const override { return kEspHeaderSize + shape_.iv_size; }
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
+  bool interleaves() const override { return interleaves_; }
+  void prefetch(const Lane& lane) const noexcept override { openers_[lane.index]->prefetch(); }
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
 
   const BoxShape& shape() const { return shape_; }
 
  private:
-  Esp(Spi spi, const BoxShape& shape, IvOffset iv_offset)
-      : spi_(spi), shape_(shape), iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
+  Esp(Spi spi, const SealerFactory& factory, IvOffset iv_offset)
+      : spi_(spi),
+        shape_(factory.shape()),
+        interleaves_(factory.interleaves()),
+        iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
 
-  std::size_t head_size() const { return kEspHeaderSize + shape_.iv_size; }
   std::size_t text_size(std::size_t payload_size) const;
   bool frame(const Lane& lane, const SealItem& item, Box& box) const;
   void write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const;
@@ -59,6 +64,7 @@ class Esp final : public Transform {
 
   const Spi spi_;
   const BoxShape shape_;
+  const bool interleaves_;
   const std::uint64_t iv_offset_;
   std::vector<std::unique_ptr<Sealer>> sealers_;  // by lane
   std::vector<std::unique_ptr<Sealer>> openers_;

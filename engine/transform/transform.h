@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Transform: what one protocol does to a run of packets of one SA.
 //
-// A run is consecutive packets of one SA in one batch. Packets are worked on in place: the payload
-// has head room for the protocol's header and tail room for its trailer.
+// A run is consecutive packets of one SA in one batch. A packet is sealed where it lies, with room
+// for the protocol's header in front and for its trailer behind; or from its place in a train
+// straight into the outgoing frame.
 
 #pragma once
 
@@ -22,20 +23,22 @@ struct Lane {
   IvSource* ivs = nullptr;
 };
 
-/// One packet to seal. `data`, `size` go in as the payload and come out as the protocol's packet.
+/// One packet to seal.
 struct SealItem {
-  std::byte* data = nullptr;
-  std::size_t size = 0;
-  std::size_t headroom = 0;  // bytes that may be written in front of `data`
-  std::size_t tailroom = 0;  // and behind data + size
+  /// Where the protocol's packet goes; head_size() bytes of header come first.
+  std::byte* packet = nullptr;
+  std::size_t room = 0;  // bytes that may be written from `packet` on
+  /// The clear payload: at packet + head_size(), to be sealed in place, or in other memory. Then
+  /// kSealTail bytes behind it may be written (the trailer is put there first) and are not restored.
+  std::byte* payload = nullptr;
+  std::size_t size = 0;  // of the payload; result: of the protocol's packet
   Protocol next_header{};
   SeqNo sequence = 0;
-  bool ok = false;  // result; if false, data and size are as they were
-  /// If not null: of the payload only the first `source_at` bytes are at `data`, the rest lies
-  /// here and is sealed straight into its place behind them.
-  const std::byte* source = nullptr;
-  std::size_t source_at = 0;
+  bool ok = false;  // result; if false, `size` is as it was and the packet undefined
 };
+
+/// The longest padding and trailer behind a payload of any transform.
+inline constexpr std::size_t kSealTail = 32;
 
 enum class OpenResult : std::uint8_t { kOpened, kMalformed, kIntegrityFailed };
 
@@ -52,10 +55,18 @@ class Transform {
  public:
   virtual ~Transform() = default;
 
+  /// Bytes of header in front of the payload. Any thread.
+  virtual std::size_t head_size() const = 0;
   /// Size of the protocol's packet around a payload, exactly. Any thread.
   virtual std::size_t sealed_size(std::size_t payload_size) const = 0;
   /// Largest payload whose packet is no bigger than `size`; 0 if none is. Any thread.
   virtual std::size_t largest_payload(std::size_t size) const = 0;
+
+  /// True: packets of a run are worked on at the same time, so that their payloads must not
+  /// overlap, and long runs are faster. False: one after the other, in order. Any thread.
+  virtual bool interleaves() const = 0;
+  /// Asks for the keys to be in the cache soon. The lane's threads.
+  virtual void prefetch(const Lane& lane) const noexcept = 0;
 
   /// The lane's outbound thread. Does not allocate, throw or lock.
   virtual void seal(const Lane& lane, std::span<SealItem> run) noexcept = 0;

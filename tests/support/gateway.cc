@@ -14,21 +14,14 @@ using namespace engine;
 /// The only way to make a SealedPacket of bytes is to be a wire.
 class TestWire final : public netio::WirePort {
  public:
-  static SealedPacket sealed(PacketBytes bytes) { return received(std::move(bytes)); }
+  static SealedPacket sealed(PacketBytes bytes, std::uint16_t segment_size) {
+    return received(std::move(bytes), segment_size);
+  }
+  void transmit(SealedPacket) noexcept override {}
   void receive(PacketPool&, Batch<SealedPacket>&) override {}
-  std::size_t send(Batch<SealedPacket>&) override { return 0; }
+  std::size_t flush() noexcept override { return 0; }
   std::span<const int> descriptors() const override { return {}; }
 };
-
-template <class Packets>
-std::vector<PacketData> copied(Packets& packets) {
-  std::vector<PacketData> all;
-  for (auto& packet : packets) {
-    const Bytes bytes = std::as_const(packet).bytes();
-    all.emplace_back(bytes.begin(), bytes.end());
-  }
-  return all;
-}
 
 Secret key_of(std::size_t size, std::uint8_t fill) {
   const std::vector<std::byte> bytes(size, std::byte{fill});
@@ -116,8 +109,8 @@ PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
   return PacketBytes(std::move(buffer), kHeadroom, data.size());
 }
 
-SealedPacket from_wire(PacketBytes bytes) {
-  return TestWire::sealed(std::move(bytes));
+SealedPacket from_wire(PacketBytes bytes, std::uint16_t segment_size) {
+  return TestWire::sealed(std::move(bytes), segment_size);
 }
 
 Gateway::Gateway()
@@ -129,17 +122,18 @@ Gateway::Gateway()
 Gateway::Sent Gateway::send(const std::vector<PacketData>& packets) {
   Batch<ClearPacket> batch;
   for (const PacketData& data : packets) batch.push(ClearPacket(in_buffer(pool_, data)));
-  Outgoing out;
-  outbound_->process(batch, out);
-  return {.sealed = copied(out.sealed), .replies = copied(out.replies)};
+  WireCollector wire;
+  ClearCollector replies;
+  outbound_->process(batch, pool_, wire, replies);
+  return {.sealed = std::move(wire.packets), .replies = std::move(replies.packets)};
 }
 
 std::vector<PacketData> Gateway::receive(const std::vector<PacketData>& packets) {
   Batch<SealedPacket> batch;
   for (const PacketData& data : packets) batch.push(from_wire(in_buffer(pool_, data)));
-  Batch<ClearPacket> clear;
+  ClearCollector clear;
   inbound_->process(batch, clear);
-  return copied(clear);
+  return std::move(clear.packets);
 }
 
 std::map<std::string, std::uint64_t> Gateway::moved() {

@@ -16,10 +16,9 @@
 #include "engine/packet/ip_header.h"
 #include "netio/ports.h"
 #include "tests/support/manual_clock.h"
+#include "tests/support/sinks.h"
 
 namespace xfrmfs::testing {
-
-using PacketData = std::vector<std::byte>;
 
 engine::IpAddress address(std::string_view text);
 engine::Prefix prefix(std::string_view text);  // "192.0.2.0/24"
@@ -61,7 +60,7 @@ engine::PolicyParams make(const TunnelPolicy& policy);
 /// A copy of `data` in a buffer of `pool`, which has one.
 engine::PacketBytes in_buffer(engine::PacketPool& pool, const PacketData& data);
 /// As if it had come from the wire.
-engine::SealedPacket from_wire(engine::PacketBytes bytes);
+engine::SealedPacket from_wire(engine::PacketBytes bytes, std::uint16_t segment_size = 0);
 
 class Gateway {
  public:

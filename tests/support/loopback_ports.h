@@ -28,7 +28,7 @@ using PacketText = std::vector<std::byte>;
 inline constexpr auto kPatience = std::chrono::seconds(20);
 
 template <class Port, class Packet>
-class LoopbackPort final : public Port {
+class LoopbackPort : public Port {
  public:
   LoopbackPort() { descriptor_[0] = waiting_.descriptor(); }
 
@@ -39,7 +39,7 @@ class LoopbackPort final : public Port {
     arriving_.push_back(std::move(packet));
     waiting_.ring();
   }
-  /// From now on send() refuses every packet.
+  /// From now on the port refuses every packet.
   void refuse_everything() {
     const std::scoped_lock lock(mutex_);
     refusing_ = true;
@@ -77,17 +77,16 @@ class LoopbackPort final : public Port {
     }
     if (arriving_.empty()) waiting_.quiet();
   }
-  std::size_t send(engine::Batch<Packet>& batch) override {
-    const std::scoped_lock lock(mutex_);
-    const std::size_t refused = refusing_ ? batch.size() : 0;
-    for (const Packet& packet : batch) {
-      if (!refusing_) sent_.emplace_back(packet.data(), packet.data() + packet.size());
-    }
-    batch.clear();
-    sent_something_.notify_all();
-    return refused;
-  }
   std::span<const int> descriptors() const override { return descriptor_; }
+
+ protected:
+  /// False: refused.
+  bool take(engine::Bytes packet) {
+    const std::scoped_lock lock(mutex_);
+    if (!refusing_) sent_.emplace_back(packet.begin(), packet.end());
+    sent_something_.notify_all();
+    return !refusing_;
+  }
 
  private:
   netio::EventFd waiting_;  // rings while something arrives
@@ -99,7 +98,22 @@ class LoopbackPort final : public Port {
   bool refusing_ = false;
 };
 
-using LoopbackClearPort = LoopbackPort<netio::ClearPort, engine::ClearPacket>;
-using LoopbackWirePort = LoopbackPort<netio::WirePort, engine::SealedPacket>;
+class LoopbackClearPort final : public LoopbackPort<netio::ClearPort, engine::ClearPacket> {
+ public:
+  bool deliver(const engine::ClearTrain& train) noexcept override {
+    return take(train.pieces.front());
+  }
+};
+
+class LoopbackWirePort final : public LoopbackPort<netio::WirePort, engine::SealedPacket> {
+ public:
+  void transmit(engine::SealedPacket train) noexcept override {
+    if (!take(std::as_const(train).bytes())) ++refused_;
+  }
+  std::size_t flush() noexcept override { return std::exchange(refused_, 0); }
+
+ private:
+  std::size_t refused_ = 0;
+};
 
 }  // namespace xfrmfs::test
