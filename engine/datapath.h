@@ -25,10 +25,18 @@ class WireSink {
   virtual void transmit(SealedPacket train) noexcept = 0;
 };
 
+/// Which joined segments a sink understands; without any it gets single packets only.
+struct Joins {
+  bool tcp = false;
+  bool udp = false;
+};
+
 /// Where clear trains go.
 class ClearSink {
  public:
   virtual ~ClearSink() = default;
+  /// The same for as long as the sink lives.
+  virtual Joins joins() const noexcept { return {}; }
   /// False if the device refused it. The bytes are the caller's again afterwards.
   virtual bool deliver(const ClearTrain& train) noexcept = 0;
 };
@@ -47,7 +55,7 @@ class OutboundPath {
   /// Packets that went into the sink and could not be sent. The same thread.
   virtual void count_unsent(std::size_t packets) noexcept = 0;
 
-  static constexpr std::size_t kSpareBuffers = 2;
+  static constexpr std::size_t kSpareBuffers = 6;  // one for each SA of a bundle, one that waits
 };
 
 class InboundPath {

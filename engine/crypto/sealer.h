@@ -44,8 +44,8 @@ struct Box {
   std::byte* packet = nullptr;  // the ESP header
   std::uint32_t text_size = 0;
   SeqNo sequence = 0;  // all 64 bits; the high half matters with ESN only
-  /// Sealing: the clear text, text_size bytes; null: it is in the box already. Elsewhere it does not
-  /// overlap the box.
+  /// Sealing: the clear text, text_size bytes; null: it is in the box already. Elsewhere it does
+  /// not overlap the box.
   const std::byte* source = nullptr;
   BoxResult result = BoxResult::kFailed;
 };

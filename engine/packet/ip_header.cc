@@ -4,6 +4,8 @@
 
 #include "engine/packet/ip_header.h"
 
+#include "engine/packet/checksum.h"
+
 namespace xfrmfs::engine {
 namespace {
 
@@ -134,28 +136,6 @@ void write_outer_header(const OuterHeader& outer, std::size_t payload_size, std:
   at[7] = std::byte{outer.hop_limit};
   std::memcpy(at + 8, outer.source.storage().data(), 16);
   std::memcpy(at + 24, outer.destination.storage().data(), 16);
-}
-
-// One's complement sums do not care about byte order (RFC 1071 §2 B), so whole native words are
-// added and only the result is turned round.
-std::uint16_t checksum_add(Bytes bytes, std::uint32_t sum) {
-  std::uint64_t words = 0;
-  const std::byte* p = bytes.data();
-  std::size_t left = bytes.size();
-  for (; left >= 4; left -= 4, p += 4) {
-    std::uint32_t word;
-    std::memcpy(&word, p, sizeof word);
-    words += word;
-  }
-  if (left > 0) {
-    std::uint32_t word = 0;  // a missing last byte counts as zero
-    std::memcpy(&word, p, left);
-    words += word;
-  }
-  while (words > 0xffff) words = (words & 0xffff) + (words >> 16);
-  std::uint64_t total = std::uint64_t{sum} + __builtin_bswap16(static_cast<std::uint16_t>(words));
-  while (total > 0xffff) total = (total & 0xffff) + (total >> 16);
-  return static_cast<std::uint16_t>(total);
 }
 
 void set_traffic_class(MutableBytes packet, std::uint8_t traffic_class) {

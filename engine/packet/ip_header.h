@@ -15,6 +15,7 @@ namespace xfrmfs::engine {
 
 inline constexpr std::size_t kIpv4HeaderSize = 20;
 inline constexpr std::size_t kIpv6HeaderSize = 40;
+inline constexpr std::size_t kUdpHeaderSize = 8;
 
 /// The facts of one IP header, extension headers of IPv6 included.
 struct IpHeader {
@@ -55,9 +56,6 @@ std::size_t outer_header_size(Family family);
 
 /// Writes the header in front of `payload_size` bytes; `at` has outer_header_size() bytes of room.
 void write_outer_header(const OuterHeader& outer, std::size_t payload_size, std::byte* at);
-
-/// The Internet checksum (RFC 1071) over `bytes`, starting from `sum`; folded, not inverted.
-std::uint16_t checksum_add(Bytes bytes, std::uint32_t sum = 0);
 
 inline constexpr std::uint8_t kEcnMask = 3;
 inline constexpr std::uint8_t kEcnNotEct = 0;

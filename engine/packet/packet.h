@@ -189,7 +189,6 @@ struct ClearTrain {
   /// The rest only if not kWhole. The IP and UDP lengths are those of the whole; the transport
   /// checksum holds the folded sum of the pseudo header, not inverted (virtio: NEEDS_CSUM).
   bool ipv6 = false;
-  bool congestion_window_reduced = false;  // TCP CWR, in the first segment only
   std::uint16_t transport_offset = 0;      // size of the IP header
   std::uint16_t header_size = 0;           // IP and transport
   std::uint16_t segment_size = 0;

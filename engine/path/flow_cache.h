@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the outbound path decided about a flow, remembered while the snapshot that it was decided
-// from is current: bounded, exact match, one probe.
+// What a path decided about a flow, remembered while the snapshot that it was decided from is
+// current: bounded, exact match, one probe.
 //
 // One thread. The pointers in it live as long as that snapshot.
 
@@ -45,25 +45,32 @@ struct Bundle {
   }
 };
 
+template <class Verdict>
 class FlowCache {
  public:
   FlowCache() : slots_(kSlots) {}
 
   struct Slot {
     Flow flow;
-    bool used = false;
-    Bundle bundle;
+    std::uint64_t epoch = 0;  // of another epoch: empty
+    Verdict value;
   };
   /// The place for this flow; another flow, or none, may be in it.
   Slot& slot(const Flow& flow) { return slots_[hash(flow) % kSlots]; }
-
-  /// Forgets everything: the snapshot changed.
-  void clear() {
-    for (Slot& slot : slots_) slot.used = false;
+  bool holds(const Slot& slot, const Flow& flow) const {
+    return slot.epoch == epoch_ && slot.flow == flow;
+  }
+  void put(Slot& slot, const Flow& flow, const Verdict& value) {
+    slot.flow = flow;
+    slot.epoch = epoch_;
+    slot.value = value;
   }
 
+  /// Forgets everything: the snapshot changed.
+  void clear() { ++epoch_; }
+
  private:
-  static constexpr std::size_t kSlots = 1024;
+  static constexpr std::size_t kSlots = 4096;
 
   static std::size_t hash(const Flow& flow) {
     std::uint64_t sum = 0;
@@ -81,6 +88,7 @@ class FlowCache {
   }
 
   std::vector<Slot> slots_;
+  std::uint64_t epoch_ = 1;
 };
 
 }  // namespace xfrmfs::engine

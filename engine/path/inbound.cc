@@ -2,6 +2,7 @@
 #include "engine/path/inbound.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace xfrmfs::engine {
@@ -9,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kNoMark = 0;
 constexpr std::uint32_t kNoIfId = 0;
+constexpr std::size_t kSmallest = 8;  // SPI and sequence number
 
 /// Does this SA do what the template demands? Templates of tunnels name both ends, zero any.
 bool satisfies(const SecurityAssociation& association, const Template& tmpl) {
@@ -24,96 +26,153 @@ bool satisfies(const SecurityAssociation& association, const Template& tmpl) {
 
 }  // namespace
 
-// Opens in rounds: each round takes one transform off every packet that still has one for us, so
-// nesting costs rounds, not recursion.
+void Inbound::refresh() noexcept {
+  if (context_->refresh()) cache_.clear();
+}
+
 void Inbound::process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept {
   refresh();
   now_ = context_->now();
-  batch_ = &batch;
-  done_.fill(false);
-  dropped_.fill(false);
-
+  joiner_.set_sink(clear);
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    journeys_[i].depth = 0;
     const auto outer = parse_ip_header(batch[i].bytes());
-    if (!outer || outer->is_fragment || outer->protocol != Protocol::kEsp) {
-      drop(i, Mib::kInHdrError);
-    } else {
-      journeys_[i].outer = *outer;
+    if (!outer || outer->is_fragment) {
+      context_->count(Mib::kInHdrError);
+      continue;
     }
+    outers_[i].header = *outer;
+    take(batch[i], outers_[i]);
   }
-  while (!std::all_of(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(batch.size()),
-                      std::identity{})) {
-    for (std::size_t begin = 0; begin < batch.size();) begin = open_run(begin);
-  }
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (dropped_[i]) continue;
-    if (const auto verdict = accept(i); !verdict) {
-      drop(i, verdict.error());
-    } else {
-      const Bytes bytes = batch[i].bytes();
-      if (!clear.deliver({.pieces = {&bytes, 1}})) drop(i, Mib::kInError);
-    }
-  }
+  run_units();
   batch.clear();
-  batch_ = nullptr;
+}
+
+/// Lays the packets of a train side by side.
+void Inbound::take(SealedPacket& train, Outer& outer) {
+  outer.encapsulated = outer.header.protocol == Protocol::kUdp;
+  const std::size_t head = outer.header.header_size + (outer.encapsulated ? kUdpHeaderSize : 0);
+  if ((!outer.encapsulated && outer.header.protocol != Protocol::kEsp) ||
+      outer.header.total_size < head) {
+    return context_->count(Mib::kInHdrError);
+  }
+  MutableBytes rest = train.bytes().first(outer.header.total_size).subspan(head);
+  const std::size_t stride = train.segment_size() != 0 ? train.segment_size() : rest.size();
+  // A train is not torn if it can be helped: it came as one, and may leave as one.
+  if (stride != 0 && count_ + rest.size() / stride >= kUnits) run_units();
+  do {
+    if (count_ == kUnits) run_units();
+    Unit& unit = units_[count_++];
+    unit.outer = &outer;
+    unit.packet = rest.first(std::min(stride, rest.size()));
+    unit.applied.depth = 0;
+    unit.done = unit.dropped = false;
+    rest = rest.subspan(unit.packet.size());
+  } while (!rest.empty());
+}
+
+// Opens in rounds: each round takes one transform off every packet that still has one for us, so
+// nesting costs rounds, not recursion.
+void Inbound::run_units() {
+  const std::span<Unit> units(units_.data(), count_);
+  for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
+  while (!std::ranges::all_of(units, &Unit::done)) {
+    for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
+  }
+  std::size_t refused = 0;
+  const Unit* last = nullptr;
+  for (Unit& unit : units) {
+    if (unit.dropped) continue;
+    if (last == nullptr || !same_flow(*last, unit)) {
+      if (const auto verdict = accept(unit); !verdict) {
+        drop(unit, verdict.error());
+        continue;
+      }
+    }
+    last = &unit;
+    refused += joiner_.add(unit.inner.header, unit.packet);
+  }
+  refused += joiner_.flush();
+  if (refused != 0) context_->count(Mib::kInError, refused);
+  count_ = 0;
 }
 
 /// Takes one transform off consecutive packets of one SA, from `begin` on. Returns the first packet
 /// that it did not deal with.
 std::size_t Inbound::open_run(std::size_t begin) {
   SecurityAssociation* association = nullptr;
+  std::uint64_t unlimited = 0;  // packets that meet no limit whatever their size
   std::size_t waiting = 0;
   std::size_t i = begin;
-  for (; i < batch_->size(); ++i) {
-    if (done_[i]) continue;
-    const auto found = find_association(i);
+  for (; i < count_; ++i) {
+    Unit& unit = units_[i];
+    if (unit.done) continue;
+    const auto found = find_association(unit);
     if (!found) {
-      drop(i, found.error());
+      drop(unit, found.error());
       continue;
     }
     if (association != nullptr && *found != association) break;
-    // A limit is met by exact order of check and charge: such packets go one by one.
-    if (waiting > 0 && (*found)->lifetime().has_usage_limits()) break;
-    const auto number = may_open(**found, i);
+    // A limit is met by exact order of check and charge: near it, packets go one by one.
+    if (waiting == 0) unlimited = (*found)->lifetime().within_limits();
+    if (waiting > 0 && waiting >= unlimited) break;
+    const auto number = may_open(**found, unit, waiting == 0);
     if (!number) {
-      drop(i, number.error());
+      drop(unit, number.error());
       continue;
     }
     association = *found;
-    const std::size_t header_size = journeys_[i].outer.header_size;
     item_of_[waiting] = i;
-    items_[waiting] = {.data = (*batch_)[i].data() + header_size,
-                       .size = journeys_[i].outer.total_size - header_size,
-                       .next_header = {},
-                       .sequence = *number};
+    items_[waiting] = {.data = unit.packet.data(), .size = unit.packet.size(), .sequence = *number};
     ++waiting;
   }
   if (association == nullptr) return i;
-
   association->transform()->open(context_->lane(), std::span(items_).first(waiting));
-  for (std::size_t k = 0; k < waiting; ++k) {
-    if (const auto verdict = finish(*association, item_of_[k], items_[k]); !verdict) {
-      drop(item_of_[k], verdict.error());
-    }
-  }
+  commit(*association, waiting);
   return i;
 }
 
-/// Header, depth, SAD, state.
-std::expected<SecurityAssociation*, Mib> Inbound::find_association(std::size_t i) {
-  const Journey& journey = journeys_[i];
-  const IpHeader& outer = journey.outer;
-  const Bytes packet = (*batch_)[i].bytes();
-  if (outer.total_size - outer.header_size < 8) return std::unexpected(Mib::kInHdrError);
-  if (journey.depth == kMaxDepth) return std::unexpected(Mib::kInBufferError);
+/// What became of the first `count` items: the window's lock is held for numbers only.
+void Inbound::commit(SecurityAssociation& association, std::size_t count) {
+  std::size_t bytes = 0;
+  std::size_t packets = 0;
+  {
+    ReplayWindow::Commits commits(association.replay());
+    for (std::size_t k = 0; k < count; ++k) {
+      Unit& unit = units_[item_of_[k]];
+      if (const auto verdict = verify(association, commits, items_[k]); !verdict) {
+        drop(unit, verdict.error());
+        continue;
+      }
+      bytes += items_[k].size;
+      ++packets;
+    }
+  }
+  if (packets == 0) return;
+  association.lifetime().charge(bytes, packets, now_);
+  for (std::size_t k = 0; k < count; ++k) {
+    Unit& unit = units_[item_of_[k]];
+    if (unit.dropped) continue;
+    if (const auto verdict = decapsulate(association, unit, items_[k]); !verdict) {
+      drop(unit, verdict.error());
+    }
+  }
+}
 
-  const Spi spi{load_be32(packet.data() + outer.header_size)};
+/// Header, depth, SAD, state, encapsulation.
+std::expected<SecurityAssociation*, Mib> Inbound::find_association(const Unit& unit) {
+  const Outer& outer = *unit.outer;
+  if (unit.packet.size() < kSmallest) return std::unexpected(Mib::kInHdrError);
+  if (unit.applied.depth == kMaxDepth) return std::unexpected(Mib::kInBufferError);
+
+  const Spi spi{load_be32(unit.packet.data())};
   auto* association =
-      context_->snapshot().sad.find(kNoMark, outer.destination, spi, outer.protocol);
+      context_->snapshot().sad.find(kNoMark, outer.header.destination, spi, Protocol::kEsp);
   if (association == nullptr) return std::unexpected(Mib::kInNoStates);
   switch (association->state()) {
     case SaState::kValid:
+      if (association->params().encapsulation.has_value() != outer.encapsulated) {
+        return std::unexpected(Mib::kInStateMismatch);
+      }
       return association;
     case SaState::kLarval:
       return std::unexpected(Mib::kAcquireError);
@@ -126,13 +185,14 @@ std::expected<SecurityAssociation*, Mib> Inbound::find_association(std::size_t i
 }
 
 /// Replay window, then limits; the full sequence number.
-std::expected<SeqNo, Mib> Inbound::may_open(SecurityAssociation& association, std::size_t i) {
-  const std::byte* header = (*batch_)[i].data() + journeys_[i].outer.header_size;
-  const auto number = association.replay().check(load_be32(header + 4));
+std::expected<SeqNo, Mib> Inbound::may_open(SecurityAssociation& association, const Unit& unit,
+                                            bool check_limits) {
+  const auto number = association.replay().check(load_be32(unit.packet.data() + 4));
   if (!number) {
     association.count(number.error());
     return std::unexpected(Mib::kInStateSeqError);
   }
+  if (!check_limits) return *number;
   switch (association.lifetime().check(now_)) {
     case Lifetime::Verdict::kHardReached:
       context_->expire(association);
@@ -146,69 +206,107 @@ std::expected<SeqNo, Mib> Inbound::may_open(SecurityAssociation& association, st
   return *number;
 }
 
-/// After the transform: its verdict, the window again, the charge, the inner header.
-std::expected<void, Mib> Inbound::finish(SecurityAssociation& association, std::size_t i,
-                                         const OpenItem& item) {
+/// After the transform: its verdict, and the window again.
+std::expected<void, Mib> Inbound::verify(SecurityAssociation& association,
+                                         ReplayWindow::Commits& commits,
+                                         const OpenItem& item) const {
   if (item.result != OpenResult::kOpened) {
     if (item.result == OpenResult::kIntegrityFailed) association.count_integrity_failure();
     return std::unexpected(Mib::kInStateProtoError);
   }
-  if (const auto committed = association.replay().commit(item.sequence); !committed) {
+  if (const auto committed = commits.add(item.sequence); !committed) {
     association.count(committed.error());
     return std::unexpected(Mib::kInStateSeqError);
   }
-  association.lifetime().charge(item.size, 1, now_);
+  return {};
+}
 
-  Journey& journey = journeys_[i];
-  const auto inner = remove_outer_header(association.params(), journey.outer, item.next_header,
+/// The inner header; what follows it is the next thing to open, or to accept.
+std::expected<void, Mib> Inbound::decapsulate(SecurityAssociation& association, Unit& unit,
+                                              const OpenItem& item) {
+  const auto inner = remove_outer_header(association.params(), unit.outer->header, item.next_header,
                                          MutableBytes(item.data, item.size));
   if (!inner) return std::unexpected(inner.error());
-  (*batch_)[i].reframe(item.data, inner->total_size);
-  journey.applied[journey.depth++] = &association;
-  journey.outer = *inner;
-  done_[i] = !is_nested(journey);
+  unit.applied.associations[unit.applied.depth++] = &association;
+  unit.inner = {.header = *inner, .encapsulated = false};
+  unit.outer = &unit.inner;
+  unit.packet = MutableBytes(item.data, inner->total_size);
+  unit.done = !is_nested(unit.inner);
+  if (!unit.done) unit.packet = unit.packet.subspan(inner->header_size);
   return {};
 }
 
 /// Is what came out again ESP, and for us?
-bool Inbound::is_nested(const Journey& journey) const {
-  return journey.outer.protocol == Protocol::kEsp && !journey.outer.is_fragment &&
-         context_->snapshot().is_local(journey.outer.destination);
+bool Inbound::is_nested(const Outer& outer) const {
+  return outer.header.protocol == Protocol::kEsp && !outer.header.is_fragment &&
+         context_->snapshot().is_local(outer.header.destination);
+}
+
+/// True only if the verdict on `a` holds for `b`; a glance at the bytes instead of a lookup.
+bool Inbound::same_flow(const Unit& a, const Unit& b) {
+  const IpHeader& x = a.inner.header;
+  const IpHeader& y = b.inner.header;
+  if (a.applied != b.applied || x.family != y.family || x.protocol != y.protocol || x.is_fragment ||
+      y.is_fragment || x.header_size != y.header_size) {
+    return false;
+  }
+  if (x.protocol != Protocol::kTcp && x.protocol != Protocol::kUdp) return false;
+  if (a.packet.size() < x.header_size + 4 || b.packet.size() < y.header_size + 4) return false;
+  const std::size_t addresses = x.family == Family::kIpv4 ? 12 : 8;
+  return std::memcmp(a.packet.data() + addresses, b.packet.data() + addresses,
+                     x.family == Family::kIpv4 ? 8 : 32) == 0 &&
+         std::memcmp(a.packet.data() + x.header_size, b.packet.data() + y.header_size, 4) == 0;
 }
 
 /// The inbound SPD, for the host itself or for whom it forwards to.
-std::expected<void, Mib> Inbound::accept(std::size_t i) const {
-  const Journey& journey = journeys_[i];
-  const Flow flow = flow_of(journey.outer, std::as_const((*batch_)[i]).bytes());
-  for (std::uint32_t k = journey.depth; k-- > 0;) {
-    if (!journey.applied[k]->params().selector.matches(flow)) {
+std::expected<void, Mib> Inbound::accept(const Unit& unit) {
+  const Flow flow = flow_of(unit.inner.header, unit.packet);
+  auto& slot = cache_.slot(flow);
+  if (!cache_.holds(slot, flow) || slot.value.applied != unit.applied) {
+    const auto pass = decide(unit, flow);
+    if (!pass) return std::unexpected(pass.error());
+    cache_.put(slot, flow, *pass);
+  }
+  for (const SecurityPolicy* policy : slot.value.policies) {
+    if (policy != nullptr) policy->touch(now_);
+  }
+  return {};
+}
+
+std::expected<Inbound::Pass, Mib> Inbound::decide(const Unit& unit, const Flow& flow) const {
+  const Snapshot& snapshot = context_->snapshot();
+  const Applied& applied = unit.applied;
+  for (std::uint32_t k = applied.depth; k-- > 0;) {
+    if (!applied.associations[k]->params().selector.matches(flow)) {
       return std::unexpected(Mib::kInStateMismatch);
     }
   }
-  const bool for_host =
-      context_->snapshot().is_local(flow.destination) || flow.destination.is_multicast();
-  return check_policies(journey, for_host ? Direction::kIn : Direction::kForward, flow);
-}
+  const bool for_host = snapshot.is_local(flow.destination) || flow.destination.is_multicast();
+  const Direction direction = for_host ? Direction::kIn : Direction::kForward;
 
-std::expected<void, Mib> Inbound::check_policies(const Journey& journey, Direction direction,
-                                                 const Flow& flow) const {
-  const Snapshot& snapshot = context_->snapshot();
-  std::array<const SecurityPolicy*, 2> policies{};
-  auto& [sub, main] = policies;
+  Pass pass{.applied = applied};
+  auto& [sub, main] = pass.policies;
   sub = snapshot.spd.find(direction, PolicyType::kSub, flow, kNoMark, kNoIfId);
   if (sub == nullptr || sub->params().action == PolicyAction::kAllow) {
     main = snapshot.spd.find(direction, PolicyType::kMain, flow, kNoMark, kNoIfId);
   }
   if (sub == nullptr && main == nullptr) {
     const bool transport_only =
-        std::all_of(journey.applied.begin(), journey.applied.begin() + journey.depth,
+        std::all_of(applied.associations.begin(), applied.associations.begin() + applied.depth,
                     [](const auto* a) { return a->params().mode == Mode::kTransport; });
     if (snapshot.defaults[direction] == DefaultAction::kBlock || !transport_only) {
       return std::unexpected(Mib::kInNoPols);
     }
-    return {};
+    return pass;
   }
+  if (const auto good = check_templates(applied, pass.policies); !good) {
+    return std::unexpected(good.error());
+  }
+  return pass;
+}
 
+std::expected<void, Mib> Inbound::check_templates(
+    const Applied& applied, const std::array<const SecurityPolicy*, 2>& policies) const {
   // The templates of both, in order; the last is the outermost transform.
   std::array<const Template*, kUsableTemplates> templates{};
   std::size_t count = 0;
@@ -234,29 +332,27 @@ std::expected<void, Mib> Inbound::check_policies(const Journey& journey, Directi
   std::uint32_t next = 0;
   for (std::size_t t = count; t-- > 0;) {
     std::uint32_t k = next;
-    while (k < journey.depth && !satisfies(*journey.applied[k], *templates[t]) &&
-           journey.applied[k]->params().mode == Mode::kTransport) {
+    while (k < applied.depth && !satisfies(*applied.associations[k], *templates[t]) &&
+           applied.associations[k]->params().mode == Mode::kTransport) {
       ++k;
     }
-    if (k < journey.depth && satisfies(*journey.applied[k], *templates[t])) {
+    if (k < applied.depth && satisfies(*applied.associations[k], *templates[t])) {
       next = k + 1;
     } else if (!templates[t]->optional) {
       return std::unexpected(Mib::kInTmplMismatch);
     }
   }
-  for (; next < journey.depth; ++next) {
-    if (journey.applied[next]->params().mode != Mode::kTransport) {
+  for (; next < applied.depth; ++next) {
+    if (applied.associations[next]->params().mode != Mode::kTransport) {
       return std::unexpected(Mib::kInTmplMismatch);
     }
   }
   return {};
 }
 
-void Inbound::drop(std::size_t i, Mib reason) {
+void Inbound::drop(Unit& unit, Mib reason) {
   context_->count(reason);
-  (*batch_)[i] = SealedPacket();
-  done_[i] = true;
-  dropped_[i] = true;
+  unit.done = unit.dropped = true;
 }
 
 }  // namespace xfrmfs::engine

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inbound: from the wire to the TUN device, RFC 4301 §5.2, in the kernel's order of checks.
+//
+// The ESP packets of all trains of a batch are laid side by side, up to kUnits of them, and opened
+// where they lie, in runs of one SA; what may enter the host is joined again on its way out.
 
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +14,8 @@
 #include <memory>
 
 #include "engine/datapath.h"
+#include "engine/packet/joiner.h"
+#include "engine/path/flow_cache.h"
 #include "engine/path/lane_context.h"
 #include "engine/path/mode.h"
 
@@ -21,40 +27,73 @@ class Inbound final : public InboundPath {
   explicit Inbound(std::unique_ptr<LaneContext> context) : context_(std::move(context)) {}
 
   void process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept override;
-  void refresh() noexcept override { context_->refresh(); }
+  void refresh() noexcept override;
 
  private:
   /// More SAs than this around one packet, and it is dropped: no recursion, no long chains.
   static constexpr std::size_t kMaxDepth = 6;
+  static constexpr std::size_t kUnits = kBatch;
 
-  /// A packet on its way through its transforms.
-  struct Journey {
-    IpHeader outer;  // the header in front of the next transform
-    std::array<SecurityAssociation*, kMaxDepth> applied{};  // outermost first
+  /// The SAs that were taken off a packet, outermost first.
+  struct Applied {
+    std::array<SecurityAssociation*, kMaxDepth> associations{};
     std::uint32_t depth = 0;
+
+    bool operator==(const Applied& other) const {
+      return depth == other.depth && std::equal(associations.begin(), associations.begin() + depth,
+                                                other.associations.begin());
+    }
+  };
+  /// What is in front of ESP packets.
+  struct Outer {
+    IpHeader header;
+    bool encapsulated = false;  // in UDP
+  };
+  /// A packet on its way through its transforms.
+  struct Unit {
+    const Outer* outer = nullptr;
+    MutableBytes packet;  // the next ESP packet; in the end, the inner packet
+    Outer inner;          // of what came out of the last transform
+    Applied applied;
+    bool done = false;  // dropped, or through its last transform
+    bool dropped = false;
+  };
+  /// That a flow protected by these SAs may pass, and the policies that said so.
+  struct Pass {
+    Applied applied;
+    std::array<const SecurityPolicy*, 2> policies{};
   };
 
+  void take(SealedPacket& train, Outer& outer);
+  void run_units();
   std::size_t open_run(std::size_t begin);
-  std::expected<SecurityAssociation*, Mib> find_association(std::size_t i);
-  std::expected<SeqNo, Mib> may_open(SecurityAssociation& association, std::size_t i);
-  std::expected<void, Mib> finish(SecurityAssociation& association, std::size_t i,
-                                  const OpenItem& item);
-  std::expected<void, Mib> accept(std::size_t i) const;
-  std::expected<void, Mib> check_policies(const Journey& journey, Direction direction,
-                                          const Flow& flow) const;
-  bool is_nested(const Journey& journey) const;
-  void drop(std::size_t i, Mib reason);
+  std::expected<SecurityAssociation*, Mib> find_association(const Unit& unit);
+  std::expected<SeqNo, Mib> may_open(SecurityAssociation& association, const Unit& unit,
+                                     bool check_limits);
+  void commit(SecurityAssociation& association, std::size_t count);
+  std::expected<void, Mib> verify(SecurityAssociation& association, ReplayWindow::Commits& commits,
+                                  const OpenItem& item) const;
+  std::expected<void, Mib> decapsulate(SecurityAssociation& association, Unit& unit,
+                                       const OpenItem& item);
+  bool is_nested(const Outer& outer) const;
+  std::expected<void, Mib> accept(const Unit& unit);
+  static bool same_flow(const Unit& a, const Unit& b);
+  std::expected<Pass, Mib> decide(const Unit& unit, const Flow& flow) const;
+  std::expected<void, Mib> check_templates(
+      const Applied& applied, const std::array<const SecurityPolicy*, 2>& policies) const;
+  void drop(Unit& unit, Mib reason);
 
   std::unique_ptr<LaneContext> context_;
+  FlowCache<Pass> cache_;
+  Joiner joiner_;
   BootTime now_{};
 
-  // The batch in work, parallel arrays; storage is reused.
-  Batch<SealedPacket>* batch_ = nullptr;
-  std::array<Journey, kBatch> journeys_;
-  std::array<OpenItem, kBatch> items_;
-  std::array<std::size_t, kBatch> item_of_;
-  std::array<bool, kBatch> done_;  // dropped, or through its last transform
-  std::array<bool, kBatch> dropped_;
+  // The packets in work; storage is reused.
+  std::array<Outer, kBatch> outers_;  // of trains
+  std::array<Unit, kUnits> units_;
+  std::size_t count_ = 0;  // of units
+  std::array<OpenItem, kUnits> items_;
+  std::array<std::size_t, kUnits> item_of_;
 };
 
 }  // namespace xfrmfs::engine

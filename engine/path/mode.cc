@@ -34,11 +34,26 @@ OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
   if ((params.flags & kSaNoEcn) != 0) traffic_class &= kDscpMask;
   return {.source = params.source,
           .destination = params.id.destination,
-          .protocol = params.id.protocol,
+          .protocol = params.encapsulation ? Protocol::kUdp : params.id.protocol,
           .traffic_class = traffic_class,
           .flow_label = inner.flow_label,
           .dont_fragment = inner.dont_fragment && (params.flags & kSaNoPmtuDiscovery) == 0,
           .identification = identification};
+}
+
+std::size_t outer_size(const SaParams& params) {
+  return outer_header_size(params.family()) + (params.encapsulation ? kUdpHeaderSize : 0);
+}
+
+void write_outer_headers(const SaParams& params, const OuterHeader& outer, std::size_t payload_size,
+                         std::byte* at) {
+  if (!params.encapsulation) return write_outer_header(outer, payload_size, at);
+  write_outer_header(outer, kUdpHeaderSize + payload_size, at);
+  std::byte* const udp = at + outer_header_size(params.family());
+  store_be16(udp, params.encapsulation->source_port);
+  store_be16(udp + 2, params.encapsulation->destination_port);
+  store_be16(udp + 4, static_cast<std::uint16_t>(kUdpHeaderSize + payload_size));
+  store_be16(udp + 6, 0);
 }
 
 Protocol protocol_of(Family family) {

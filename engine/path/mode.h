@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 
@@ -23,6 +24,15 @@ struct InnerFacts {
   /// Of a packet that this outer header was just written for.
   static InnerFacts of(const OuterHeader& header);
 };
+
+/// Bytes of what lies in front of an SA's protocol header: the outer IP header, and UDP's where the
+/// SA says so.
+std::size_t outer_size(const SaParams& params);
+
+/// Writes both around `payload_size` bytes; `at` has outer_size() bytes of room. The UDP checksum
+/// is 0 (RFC 3948 §2.1); over IPv6, whoever sends it fills it in.
+void write_outer_headers(const SaParams& params, const OuterHeader& outer, std::size_t payload_size,
+                         std::byte* at);
 
 /// The outer header of a tunnel SA around such a packet, RFC 4301 §5.1.2.1.
 OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,

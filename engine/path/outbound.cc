@@ -2,9 +2,12 @@
 #include "engine/path/outbound.h"
 
 #include <algorithm>
+#include <cstring>
 #include <tuple>
+#include <utility>
 
 #include "engine/crypto/algorithm.h"
+#include "engine/packet/checksum.h"
 #include "engine/path/pmtu.h"
 
 namespace xfrmfs::engine {
@@ -13,6 +16,14 @@ namespace {
 // Packets from a TUN device carry neither mark nor interface id.
 constexpr std::uint32_t kNoMark = 0;
 constexpr std::uint32_t kNoIfId = 0;
+
+/// Segments of one sealed train: what the kernel sends with one call (UDP_MAX_SEGMENTS).
+constexpr std::size_t kMaxSegments = 64;
+
+/// Why an SA that is not valid takes no packet.
+Mib refusal(const SecurityAssociation& association) {
+  return association.state() == SaState::kExpired ? Mib::kOutNoStates : Mib::kOutStateInvalid;
+}
 
 }  // namespace
 
@@ -28,36 +39,40 @@ void Outbound::count_unsent(std::size_t packets) noexcept {
   context_->count(Mib::kOutError, packets);
 }
 
-// Classifies packets one after the other; each run of packets with the same SAs is transformed
-// together. A run ends early when an SA expires in its middle, and the rest is classified again,
-// so that a packet meets exactly what it would have met alone.
-void Outbound::process(Batch<ClearPacket>& batch, PacketPool&, WireSink& wire,
+// Runs of single packets with the same SAs are transformed together. A run ends at a train, and
+// early when an SA expires in its middle: the rest is classified again.
+void Outbound::process(Batch<ClearPacket>& batch, PacketPool& spare, WireSink& wire,
                        ClearSink& replies) noexcept {
   refresh();
   now_ = context_->now();
   batch_ = &batch;
-  dropped_.fill(false);
-
-  std::size_t begin = 0;
-  while (begin < batch.size()) {
-    const std::size_t end = collect_run(begin, replies);
-    begin = run_.size == 0 ? end : seal_run(begin, end);
-  }
-
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (!dropped_[i]) wire.transmit(SealedPacket(std::move(batch[i])));
+  spare_ = &spare;
+  wire_ = &wire;
+  replies_ = &replies;
+  for (std::size_t begin = 0; begin < batch.size();) {
+    if (batch[begin].cut() != Cut::kWhole) {
+      seal_train(batch[begin]);
+      batch[begin++] = ClearPacket();
+      continue;
+    }
+    std::size_t end = collect_run(begin);
+    if (run_.size != 0) end = seal_run(begin, end);
+    for (; begin < end; ++begin) {
+      if (!dropped_[begin]) wire.transmit(SealedPacket(std::move(batch[begin])));
+    }
   }
   batch.clear();
   batch_ = nullptr;
 }
 
 /// Classifies from `begin` on; run_ becomes the bundle of the first packet that is not dropped.
-/// Returns the first packet that needs another bundle.
-std::size_t Outbound::collect_run(std::size_t begin, ClearSink& replies) {
-  run_ = {};
+/// Returns the first packet that does not belong to the run.
+std::size_t Outbound::collect_run(std::size_t begin) {
+  run_.size = 0;
   for (std::size_t i = begin; i < batch_->size(); ++i) {
-    if (dropped_[i]) continue;
     ClearPacket& packet = (*batch_)[i];
+    if (packet.cut() != Cut::kWhole) return i;
+    dropped_[i] = false;
     const auto header = parse_ip_header(packet.bytes());
     if (!header) {
       drop(i, Mib::kOutError);
@@ -69,8 +84,8 @@ std::size_t Outbound::collect_run(std::size_t begin, ClearSink& replies) {
       continue;
     }
     std::size_t inner_mtu = 0;
-    if (const auto fit = fits(*header, **bundle, inner_mtu); !fit) {
-      answer_too_big(packet, *header, inner_mtu, replies);
+    if (const auto fit = fits(*header, header->total_size, **bundle, inner_mtu); !fit) {
+      answer_too_big(packet, *header, inner_mtu);
       drop(i, fit.error());
       continue;
     }
@@ -95,26 +110,32 @@ std::expected<const Bundle*, Mib> Outbound::classify(const IpHeader& header, Byt
 /// True if this is a packet that we sealed and the host routed back to us: the route to the tunnel
 /// end leads into our own TUN device, so there is no way out.
 bool Outbound::is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const {
-  if (flow.protocol != Protocol::kEsp || header.is_later_fragment ||
-      packet.size() < header.header_size + 4) {
+  const bool udp = flow.protocol == Protocol::kUdp;
+  const std::size_t at = header.header_size + (udp ? kUdpHeaderSize : 0);
+  if ((!udp && flow.protocol != Protocol::kEsp) || header.is_later_fragment ||
+      packet.size() < at + 4) {
     return false;
   }
-  const Spi spi{load_be32(packet.data() + header.header_size)};
+  const Spi spi{load_be32(packet.data() + at)};
   const auto* association =
-      context_->snapshot().sad.find(kNoMark, flow.destination, spi, flow.protocol);
-  return association != nullptr && association->params().source == flow.source;
+      context_->snapshot().sad.find(kNoMark, flow.destination, spi, Protocol::kEsp);
+  if (association == nullptr || association->params().source != flow.source) return false;
+  const auto& encapsulation = association->params().encapsulation;
+  return udp ? encapsulation && encapsulation->source_port == flow.source_port &&
+                   encapsulation->destination_port == flow.destination_port
+             : !encapsulation;
 }
 
 /// The bundle for a flow, from the cache while it is fresh.
 std::expected<const Bundle*, Mib> Outbound::protect(const Flow& flow) {
-  FlowCache::Slot& slot = cache_.slot(flow);
-  if (!slot.used || slot.flow != flow || !slot.bundle.is_fresh()) {
+  auto& slot = cache_.slot(flow);
+  if (!cache_.holds(slot, flow) || !slot.value.is_fresh()) {
     const auto bundle = resolve(flow);
     if (!bundle) return std::unexpected(bundle.error());
-    slot = {.flow = flow, .used = true, .bundle = *bundle};
+    cache_.put(slot, flow, *bundle);
   }
-  slot.bundle.touch(now_);
-  return &slot.bundle;
+  slot.value.touch(now_);
+  return &slot.value;
 }
 
 /// Policy, then an SA for each of its templates.
@@ -157,16 +178,15 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow) const {
   return bundle;
 }
 
-/// Computes the sealed size before anything is written. If the result may not be fragmented and
-/// the underlay cannot carry it, `inner_mtu` is what it can.
-std::expected<void, Mib> Outbound::fits(const IpHeader& header, const Bundle& bundle,
-                                        std::size_t& inner_mtu) const {
-  std::size_t size = header.total_size;
+/// Computes the sealed size of a packet of `size` bytes before anything is written. If the result
+/// may not be fragmented and the underlay cannot carry it, `inner_mtu` is what it can.
+std::expected<void, Mib> Outbound::fits(const IpHeader& header, std::size_t size,
+                                        const Bundle& bundle, std::size_t& inner_mtu) const {
+  const std::size_t inner_size = size;
   bool whole = header.dont_fragment;
   for (std::uint32_t i = 0; i < bundle.size; ++i) {
     const SaParams& params = bundle.associations[i]->params();
-    size =
-        bundle.associations[i]->transform()->sealed_size(size) + outer_header_size(params.family());
+    size = bundle.associations[i]->transform()->sealed_size(size) + outer_size(params);
     whole = whole && (params.flags & kSaNoPmtuDiscovery) == 0;
   }
   if (size > kMaxTrain) return std::unexpected(Mib::kOutError);
@@ -176,30 +196,58 @@ std::expected<void, Mib> Outbound::fits(const IpHeader& header, const Bundle& bu
   inner_mtu = mtu;
   for (std::uint32_t i = bundle.size; i-- > 0;) {
     const SecurityAssociation& association = *bundle.associations[i];
-    const std::size_t outer = outer_header_size(association.family());
+    const std::size_t outer = outer_size(association.params());
     inner_mtu = inner_mtu > outer ? association.transform()->largest_payload(inner_mtu - outer) : 0;
   }
   if (header.family == Family::kIpv6 && inner_mtu < kIpv6MinimumMtu) {
     // No IPv6 sender goes below the minimum: such packets are carried in outer fragments.
-    if (header.total_size <= kIpv6MinimumMtu) return {};
+    if (inner_size <= kIpv6MinimumMtu) return {};
     inner_mtu = kIpv6MinimumMtu;
   }
   return std::unexpected(Mib::kOutTooBig);
 }
 
-void Outbound::answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu,
-                              ClearSink& replies) {
+void Outbound::answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu) {
   if (inner_mtu == 0 || !make_too_big(packet, header, inner_mtu)) return;
   // A reply that the device refuses is lost like any ICMP message; its cause is counted already.
   const Bytes bytes = packet.bytes();
-  std::ignore = replies.deliver({.pieces = {&bytes, 1}});
+  std::ignore = replies_->deliver({.pieces = {&bytes, 1}});
+}
+
+/// Limits, then numbers, for the next `count` packets: size_of(k) bytes the one, sizes_of(n) the
+/// first n together. Charges those that are let through.
+template <class SizeOf, class SizesOf>
+Outbound::Admission Outbound::admit(SecurityAssociation& association, std::size_t count,
+                                    SizeOf&& size_of, SizesOf&& sizes_of) {
+  if (count == 0) return {};
+  Lifetime& lifetime = association.lifetime();
+  const Sequence::Run numbers = association.sequence().reserve(count);
+  Admission admission{.first = numbers.first};
+  if (lifetime.within_limits() >= count) {
+    lifetime.check(now_);  // notes the first use
+    admission.count = numbers.count;
+    if (numbers.count != 0) lifetime.charge(sizes_of(numbers.count), numbers.count, now_);
+    return admission;
+  }
+  for (; admission.count < count; ++admission.count) {
+    const auto verdict = lifetime.check(now_);
+    if (verdict == Lifetime::Verdict::kHardReached) {
+      context_->expire(association);
+      admission.expired = true;
+      break;
+    }
+    if (verdict == Lifetime::Verdict::kSoftReached) lifetime.tell_soft();
+    if (admission.count == numbers.count) break;
+    lifetime.charge(size_of(admission.count), 1, now_);
+  }
+  return admission;
 }
 
 /// Applies run_ to the packets from `first` to before `last` that are not dropped, and returns
 /// where classification must go on: `last`, unless an SA expired on the way.
 std::size_t Outbound::seal_run(std::size_t first, std::size_t last) {
   for (std::uint32_t k = 0; k < run_.size; ++k) {
-    const std::size_t reached = apply(*run_.associations[k], first, last);
+    const std::size_t reached = apply(*run_.associations[k], first, last, k + 1 == run_.size);
     if (k == 0) {
       last = reached;  // those behind an expiry have not been touched: they start again
       continue;
@@ -214,56 +262,57 @@ std::size_t Outbound::seal_run(std::size_t first, std::size_t last) {
 
 /// One SA around the packets of a run. Returns the first packet that it did not deal with: the one
 /// behind an expiry, else `last`.
-std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first, std::size_t last) {
-  const SaParams& params = association.params();
-  const std::size_t outer_size = outer_header_size(params.family());
+std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first, std::size_t last,
+                            bool outermost) {
   std::size_t waiting = 0;
-  for (std::size_t i = first; i < last; ++i) waiting += dropped_[i] ? 0 : 1;
-
+  for (std::size_t i = first; i < last; ++i) {
+    if (!dropped_[i]) item_of_[waiting++] = i;
+  }
+  const auto packet_of = [this](std::size_t k) -> PacketBytes& { return (*batch_)[item_of_[k]]; };
   if (association.state() != SaState::kValid) {
-    const bool expired = association.state() == SaState::kExpired;
-    for (std::size_t i = first; i < last; ++i) {
-      if (!dropped_[i]) drop(i, expired ? Mib::kOutNoStates : Mib::kOutStateInvalid);
-    }
+    for (std::size_t k = 0; k < waiting; ++k) drop(item_of_[k], refusal(association));
     return last;
   }
 
-  const Sequence::Run numbers = association.sequence().reserve(waiting);
-  std::size_t used = 0;
+  const Admission admission = admit(
+      association, waiting, [&](std::size_t k) { return packet_of(k).size(); },
+      [&](std::size_t n) {
+        std::size_t sum = 0;
+        for (std::size_t k = 0; k < n; ++k) sum += packet_of(k).size();
+        return sum;
+      });
   std::size_t reached = last;
-  for (std::size_t i = first; i < last; ++i) {
-    if (dropped_[i]) continue;
-    PacketBytes& packet = (*batch_)[i];
-    const auto verdict = association.lifetime().check(now_);
-    if (verdict == Lifetime::Verdict::kHardReached) {
-      context_->expire(association);
-      drop(i, Mib::kOutStateExpired);
-      reached = i + 1;
+  for (std::size_t k = admission.count; k < waiting; ++k) {
+    if (admission.expired) {
+      reached = item_of_[k] + 1;
+      drop(item_of_[k], Mib::kOutStateExpired);
       break;
     }
-    if (verdict == Lifetime::Verdict::kSoftReached) association.lifetime().tell_soft();
-    if (used == numbers.count) {
-      drop(i, Mib::kOutStateSeqError);
+    drop(item_of_[k], Mib::kOutStateSeqError);
+  }
+
+  const SaParams& params = association.params();
+  Transform& transform = *association.transform();
+  const std::size_t outer = outer_size(params);
+  const std::size_t head = transform.head_size();
+  std::size_t used = 0;
+  for (std::size_t k = 0; k < admission.count; ++k) {
+    PacketBytes& packet = packet_of(k);
+    if (packet.headroom() < outer + head) {
+      drop(item_of_[k], Mib::kOutError);
       continue;
     }
-    association.lifetime().charge(packet.size(), 1, now_);
-    if (packet.headroom() < outer_size + association.transform()->head_size()) {
-      drop(i, Mib::kOutError);
-      continue;
-    }
-    item_of_[used] = i;
-    const std::size_t head = association.transform()->head_size();
     items_[used] = {.packet = packet.data() - head,
                     .room = head + packet.size() + packet.tailroom(),
                     .payload = packet.data(),
                     .size = packet.size(),
-                    .next_header = protocol_of(inner_[i].family),
-                    .sequence = numbers.first + used,
+                    .next_header = protocol_of(inner_[item_of_[k]].family),
+                    .sequence = admission.first + k,
                     .ok = false};
-    ++used;
+    item_of_[used++] = item_of_[k];
   }
 
-  association.transform()->seal(context_->lane(), std::span(items_).first(used));
+  transform.seal(context_->lane(), std::span(items_).first(used));
   for (std::size_t k = 0; k < used; ++k) {
     const std::size_t i = item_of_[k];
     const SealItem& item = items_[k];
@@ -271,19 +320,177 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
       drop(i, Mib::kOutStateProtoError);
       continue;
     }
-    const OuterHeader outer = outer_header(params, inner_[i], identification_++);
-    std::byte* start = item.packet - outer_size;
-    write_outer_header(outer, item.size, start);
-    (*batch_)[i].reframe(start, outer_size + item.size);
-    inner_[i] = InnerFacts::of(outer);
+    const OuterHeader header = outer_header(params, inner_[i], identification_++);
+    std::byte* const start = item.packet - outer;
+    write_outer_headers(params, header, item.size, start);
+    (*batch_)[i].reframe(start, outer + item.size);
+    if (!outermost) finish_inner_udp(params, (*batch_)[i].bytes());
+    inner_[i] = InnerFacts::of(header);
   }
   return reached;
+}
+
+/// A UDP header that goes into another SA is not seen again by anybody who would fill in its
+/// checksum.
+void Outbound::finish_inner_udp(const SaParams& params, MutableBytes packet) const {
+  if (params.encapsulation && params.family() == Family::kIpv6) fill_udp_checksum(packet);
 }
 
 void Outbound::drop(std::size_t i, Mib reason) {
   context_->count(reason);
   (*batch_)[i] = ClearPacket();
   dropped_[i] = true;
+}
+
+void Outbound::seal_train(ClearPacket& train) {
+  auto header = parse_ip_header(train.bytes());
+  const auto segments = header ? Segments::of(train, *header) : std::nullopt;
+  if (!segments) return context_->count(Mib::kOutError);
+
+  const InnerFacts inner = InnerFacts::of(*header);
+  for (std::size_t begin = 0; begin < segments->count();) {
+    const std::size_t rest = segments->count() - begin;
+    const auto bundle = classify(*header, train.bytes());
+    if (!bundle) return context_->count(bundle.error(), rest);
+    std::size_t inner_mtu = 0;
+    if (const auto fit = fits(*header, segments->size(begin), **bundle, inner_mtu); !fit) {
+      context_->count(fit.error(), rest);
+      if (begin != 0) return;  // its sender learned of the SA's size with the first
+      segments->write_header(0, train.data());
+      header->total_size = segments->size(0);
+      return answer_too_big(train, *header, inner_mtu);
+    }
+    begin = seal_segments(*segments, begin, inner, **bundle, 0);
+  }
+}
+
+/// The segments from `begin` on through the bundle's SAs from `level` on. Returns the first that
+/// must be classified again, because the SA at level 0 expired.
+std::size_t Outbound::seal_segments(const Segments& segments, std::size_t begin,
+                                    const InnerFacts& inner, const Bundle& bundle,
+                                    std::uint32_t level) {
+  const std::size_t end = segments.count();
+  SecurityAssociation& association = *bundle.associations[level];
+  if (association.state() != SaState::kValid) {
+    context_->count(refusal(association), end - begin);
+    return end;
+  }
+  const std::size_t stride = association.transform()->sealed_size(segments.size(begin));
+  const std::size_t room = (kMaxTrain - outer_size(association.params())) / stride;
+  const std::size_t most = std::min(room, kMaxSegments);
+  if (most == 0) {
+    context_->count(Mib::kOutError, end - begin);
+    return end;
+  }
+  while (begin < end) {
+    const std::size_t wanted = std::min(most, end - begin);
+    const Admission admission = admit(
+        association, wanted, [&](std::size_t k) { return segments.size(begin + k); },
+        [&](std::size_t n) { return segments.sizes(begin, begin + n); });
+    fill_frame(segments, begin, admission.count, stride, admission.first, inner, bundle, level);
+    begin += admission.count;
+    if (admission.count == wanted) continue;
+    if (!admission.expired) {
+      context_->count(Mib::kOutStateSeqError, end - begin);
+      return end;
+    }
+    context_->count(Mib::kOutStateExpired);
+    ++begin;
+    if (level == 0) return begin;
+    context_->count(Mib::kOutNoStates, end - begin);  // sealed half-way already
+    return end;
+  }
+  return end;
+}
+
+/// Seals `count` segments into a frame of their own and passes it on.
+void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size_t count,
+                          std::size_t stride, SeqNo number, const InnerFacts& inner,
+                          const Bundle& bundle, std::uint32_t level) {
+  if (count == 0) return;
+  Buffer buffer = spare_->take();
+  if (!buffer) return context_->count(Mib::kOutError, count);
+  const SaParams& params = bundle.associations[level]->params();
+  Transform& transform = *bundle.associations[level]->transform();
+  const std::size_t outer = outer_size(params);
+  PacketBytes frame(std::move(buffer), kHeadroom, outer);
+  std::byte* const first = frame.data() + outer;
+  const SealItem blank{.room = stride, .next_header = protocol_of(inner.family)};
+  const Sealed sealed =
+      transform.interleaves()
+          ? seal_together(segments, begin, count, first, stride, number, blank, transform)
+          : seal_in_turn(segments, begin, count, first, stride, number, blank, transform);
+  if (sealed.count < count) context_->count(Mib::kOutStateProtoError, count - sealed.count);
+  if (sealed.count == 0) return;
+
+  const OuterHeader header = outer_header(params, inner, identification_);
+  identification_ = static_cast<std::uint16_t>(identification_ + sealed.count);
+  write_outer_headers(params, header, sealed.size, frame.data());
+  frame.reframe(frame.data(), outer + sealed.size);
+  const auto segment_size = static_cast<std::uint16_t>(stride);
+  if (level + 1 == bundle.size) {
+    return wire_->transmit(SealedPacket(std::move(frame), sealed.count > 1 ? segment_size : 0));
+  }
+  const auto again = Segments::of_sealed(frame.bytes(), outer, segment_size);
+  if (!again) return context_->count(Mib::kOutError, sealed.count);
+  seal_segments(*again, 0, InnerFacts::of(header), bundle, level + 1);
+}
+
+// Straight from the train: the header goes in front of the segment's data, over data that is sealed
+// already, and the trailer behind it, over data that is put back.
+Outbound::Sealed Outbound::seal_in_turn(const Segments& segments, std::size_t begin,
+                                        std::size_t count, std::byte* at, std::size_t stride,
+                                        SeqNo number, const SealItem& blank, Transform& transform) {
+  Sealed sealed;
+  for (std::size_t k = begin; k < begin + count; ++k, ++number) {
+    std::byte* const clear = segments.data(k) - segments.header_size();
+    std::byte* const behind = clear + segments.size(k);
+    segments.write_header(k, clear);
+    std::array<std::byte, kSealTail> kept;
+    std::memcpy(kept.data(), behind, kSealTail);
+    SealItem item = blank;
+    item.packet = at + sealed.count * stride;
+    item.payload = clear;
+    item.size = segments.size(k);
+    item.sequence = number;
+    transform.seal(context_->lane(), {&item, 1});
+    std::memcpy(behind, kept.data(), kSealTail);
+    if (!item.ok) continue;
+    sealed.size = sealed.count * stride + item.size;
+    ++sealed.count;
+  }
+  return sealed;
+}
+
+// Through a copy: the library works on all of them at once.
+Outbound::Sealed Outbound::seal_together(const Segments& segments, std::size_t begin,
+                                         std::size_t count, std::byte* at, std::size_t stride,
+                                         SeqNo number, const SealItem& blank,
+                                         Transform& transform) {
+  const std::size_t head = transform.head_size();
+  const std::size_t header_size = segments.header_size();
+  std::array<SealItem, kMaxSegments>& items = items_;
+  for (std::size_t k = 0; k < count; ++k) {
+    SealItem& item = items[k];
+    item = blank;
+    item.packet = at + k * stride;
+    item.payload = item.packet + head;
+    item.size = segments.size(begin + k);
+    item.sequence = number + k;
+    segments.write_header(begin + k, item.payload);
+    std::memcpy(item.payload + header_size, segments.data(begin + k),
+                segments.data_size(begin + k));
+  }
+  transform.seal(context_->lane(), std::span(items).first(count));
+  Sealed sealed;
+  for (std::size_t k = 0; k < count; ++k) {
+    if (!items[k].ok) continue;
+    std::byte* const place = at + sealed.count * stride;
+    if (place != items[k].packet) std::memmove(place, items[k].packet, items[k].size);
+    sealed.size = sealed.count * stride + items[k].size;
+    ++sealed.count;
+  }
+  return sealed;
 }
 
 }  // namespace xfrmfs::engine

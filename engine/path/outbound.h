@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Outbound: from the TUN device to the wire, RFC 4301 §5.1, in the kernel's order of checks.
+//
+// Single packets are sealed where they lie, in runs of one bundle. A train is sealed segment by
+// segment from its buffer straight into another, which leaves before the next is begun. Either way
+// a packet meets exactly what it would have met alone.
 
 #pragma once
 
@@ -10,6 +14,7 @@
 #include <memory>
 
 #include "engine/datapath.h"
+#include "engine/packet/segments.h"
 #include "engine/path/flow_cache.h"
 #include "engine/path/lane_context.h"
 #include "engine/path/mode.h"
@@ -27,27 +32,62 @@ class Outbound final : public OutboundPath {
   void count_unsent(std::size_t packets) noexcept override;
 
  private:
-  std::size_t collect_run(std::size_t begin, ClearSink& replies);
+  /// What an SA lets through of the packets that come next: numbers for the first `count` of them.
+  struct Admission {
+    SeqNo first = 0;
+    std::size_t count = 0;
+    bool expired = false;  // by a limit: met by the packet behind them
+  };
+
+  // Both kinds.
   std::expected<const Bundle*, Mib> classify(const IpHeader& header, Bytes packet);
   bool is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const;
   std::expected<const Bundle*, Mib> protect(const Flow& flow);
   std::expected<Bundle, Mib> resolve(const Flow& flow) const;
-  std::expected<void, Mib> fits(const IpHeader& header, const Bundle& bundle,
+  std::expected<void, Mib> fits(const IpHeader& header, std::size_t size, const Bundle& bundle,
                                 std::size_t& inner_mtu) const;
-  void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu,
-                      ClearSink& replies);
+  void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu);
+  template <class SizeOf, class SizesOf>
+  Admission admit(SecurityAssociation& association, std::size_t count, SizeOf&& size_of,
+                  SizesOf&& sizes_of);
 
+  // Single packets, of the batch in work.
+  std::size_t collect_run(std::size_t begin);
   std::size_t seal_run(std::size_t first, std::size_t last);
-  std::size_t apply(SecurityAssociation& association, std::size_t first, std::size_t last);
+  std::size_t apply(SecurityAssociation& association, std::size_t first, std::size_t last,
+                    bool outermost);
+  void finish_inner_udp(const SaParams& params, MutableBytes packet) const;
   void drop(std::size_t i, Mib reason);
 
+  // Trains.
+  /// Packets sealed one behind the other, and how far they reach.
+  struct Sealed {
+    std::size_t count = 0;
+    std::size_t size = 0;
+  };
+  void seal_train(ClearPacket& train);
+  std::size_t seal_segments(const Segments& segments, std::size_t begin, const InnerFacts& inner,
+                            const Bundle& bundle, std::uint32_t level);
+  void fill_frame(const Segments& segments, std::size_t begin, std::size_t count,
+                  std::size_t stride, SeqNo number, const InnerFacts& inner, const Bundle& bundle,
+                  std::uint32_t level);
+  Sealed seal_in_turn(const Segments& segments, std::size_t begin, std::size_t count, std::byte* at,
+                      std::size_t stride, SeqNo number, const SealItem& blank,
+                      Transform& transform);
+  Sealed seal_together(const Segments& segments, std::size_t begin, std::size_t count,
+                       std::byte* at, std::size_t stride, SeqNo number, const SealItem& blank,
+                       Transform& transform);
+
   std::unique_ptr<LaneContext> context_;
-  FlowCache cache_;
+  FlowCache<Bundle> cache_;
   BootTime now_{};
   std::uint16_t identification_ = 0;
 
   // The batch in work, parallel arrays; storage is reused.
   Batch<ClearPacket>* batch_ = nullptr;
+  PacketPool* spare_ = nullptr;
+  WireSink* wire_ = nullptr;
+  ClearSink* replies_ = nullptr;
   Bundle run_;  // of the run in work; empty: none
   std::array<InnerFacts, kBatch> inner_;
   std::array<SealItem, kBatch> items_;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/packet/checksum.h"
+
 namespace xfrmfs::engine {
 namespace {
 

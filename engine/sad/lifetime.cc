@@ -58,9 +58,18 @@ Lifetime::Verdict Lifetime::check(BootTime now) {
   return Verdict::kWithin;
 }
 
-bool Lifetime::has_usage_limits() const {
-  return (limits_.hard_bytes.load(kRelaxed) & limits_.hard_packets.load(kRelaxed) &
-          limits_.soft_bytes.load(kRelaxed) & limits_.soft_packets.load(kRelaxed)) != kUnlimited;
+std::uint64_t Lifetime::within_limits() const {
+  constexpr std::uint64_t kLargest = 65535;
+  const bool told = soft_told();
+  const auto left = [told](std::uint64_t used, std::uint64_t soft, std::uint64_t hard) {
+    const std::uint64_t limit = told ? hard : std::min(soft, hard);
+    return limit > used ? limit - used : 0;
+  };
+  const std::uint64_t packets = left(packets_.load(kRelaxed), limits_.soft_packets.load(kRelaxed),
+                                     limits_.hard_packets.load(kRelaxed));
+  const std::uint64_t bytes = left(bytes_.load(kRelaxed), limits_.soft_bytes.load(kRelaxed),
+                                   limits_.hard_bytes.load(kRelaxed));
+  return std::min(packets, bytes / kLargest);
 }
 
 void Lifetime::charge(std::uint64_t bytes, std::uint64_t packets, BootTime now) {

@@ -49,8 +49,9 @@ class Lifetime {
   enum class Verdict : std::uint8_t { kWithin, kSoftReached, kHardReached };
   /// Before charging. Any worker; `now` is the batch's time, noted as first use.
   Verdict check(BootTime now);
-  /// False: check() can only say kWithin, so a run of packets needs no order of check and charge.
-  bool has_usage_limits() const;
+  /// How many packets, whatever their size, pass before check() could say anything new: for them a
+  /// run needs no order of check and charge. Any worker.
+  std::uint64_t within_limits() const;
   /// After a packet passed. Any worker.
   void charge(std::uint64_t bytes, std::uint64_t packets, BootTime now);
 

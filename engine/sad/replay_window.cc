@@ -77,9 +77,8 @@ bool ReplayWindow::seen(SeqNo number, SeqNo top) const {
   return (ring_word(number).load(std::memory_order_acquire) & ring_bit(number)) != 0;
 }
 
-std::expected<void, ReplayFailure> ReplayWindow::commit(SeqNo number) {
+std::expected<void, ReplayFailure> ReplayWindow::mark(SeqNo number) {
   if (window_ == 0) return {};
-  const std::scoped_lock lock(mutex_);
   if (const auto verdict = look(number); !verdict) return verdict;
 
   const SeqNo top = top_.load(kRelaxed);

@@ -37,8 +37,19 @@ class ReplayWindow {
   /// `low` without ESN). Window 0 accepts everything. Any worker.
   std::expected<SeqNo, ReplayFailure> check(std::uint32_t low) const;
 
-  /// Marks a verified number as seen and moves the window; looks again first. Any worker.
-  std::expected<void, ReplayFailure> commit(SeqNo number);
+  /// Marks verified numbers as seen and moves the window; looks again first. Holds the window's
+  /// lock while it lives: for the packets of one run. Any worker.
+  class Commits {
+   public:
+    explicit Commits(ReplayWindow& window) : window_(window), lock_(window.mutex_) {}
+    std::expected<void, ReplayFailure> add(SeqNo number) { return window_.mark(number); }
+
+   private:
+    ReplayWindow& window_;
+    std::scoped_lock<std::mutex> lock_;
+  };
+  /// One number alone.
+  std::expected<void, ReplayFailure> commit(SeqNo number) { return Commits(*this).add(number); }
 
   /// A consistent copy in the layout of ReplayParams, out_sequence left 0. Never waits. Any thread.
   ReplayParams state() const;
@@ -47,6 +58,7 @@ class ReplayWindow {
   std::uint32_t window() const { return window_; }
 
  private:
+  std::expected<void, ReplayFailure> mark(SeqNo number);
   template <class Read>
   auto consistently(Read&& read) const;
   std::expected<void, ReplayFailure> look(SeqNo number) const;

@@ -29,7 +29,8 @@ struct SealItem {
   std::byte* packet = nullptr;
   std::size_t room = 0;  // bytes that may be written from `packet` on
   /// The clear payload: at packet + head_size(), to be sealed in place, or in other memory. Then
-  /// kSealTail bytes behind it may be written (the trailer is put there first) and are not restored.
+  /// kSealTail bytes behind it may be written (the trailer is put there first) and are not
+  /// restored.
   std::byte* payload = nullptr;
   std::size_t size = 0;  // of the payload; result: of the protocol's packet
   Protocol next_header{};

@@ -6,6 +6,7 @@
 #include <memory>
 #include <tuple>
 
+#include "engine/packet/checksum.h"
 #include "engine/packet/flow.h"
 #include "engine/packet/ip_header.h"
 #include "tests/fuzz/require.h"

@@ -113,7 +113,6 @@ std::vector<PacketData> split(const ClearTrain& train) {
       store_be32(&packet[at + 4], sequence);
       sequence += static_cast<std::uint32_t>(data.size());
       if (!last) packet[at + 13] &= ~std::byte{0x09};  // FIN and PSH: the last only
-      if (i != 0) packet[at + 13] &= ~std::byte{0x80};  // CWR: the first only
     } else {
       store_be16(&packet[at + 4], static_cast<std::uint16_t>(packet.size() - at));
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/packet/checksum.h"
 #include "engine/packet/ip_header.h"
 
 #include <gtest/gtest.h>

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/packet/checksum.h"
 #include "tests/support/gateway.h"
 
 namespace xfrmfs::testing {
