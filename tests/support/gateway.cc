@@ -61,6 +61,67 @@ PacketData make(const UdpPacket& udp) {
   return data;
 }
 
+PacketData make(const TcpPacket& tcp) {
+  const OuterHeader ip{.source = address(tcp.source),
+                       .destination = address(tcp.destination),
+                       .protocol = Protocol::kTcp,
+                       .traffic_class = tcp.traffic_class,
+                       .dont_fragment = true,
+                       .identification = tcp.identification};
+  const std::size_t at = outer_header_size(ip.source.family());
+  const std::size_t header = 20 + tcp.options_size;
+  PacketData data(at + header + tcp.payload_size);
+  for (std::size_t i = 0; i < tcp.payload_size; ++i) {
+    data[at + header + i] = static_cast<std::byte>((tcp.sequence + i) * 7);
+  }
+  write_outer_header(ip, data.size() - at, data.data());
+  store_be16(&data[at], tcp.source_port);
+  store_be16(&data[at + 2], tcp.destination_port);
+  store_be32(&data[at + 4], tcp.sequence);
+  store_be32(&data[at + 8], 0x01020304);
+  data[at + 12] = static_cast<std::byte>(header / 4 << 4);
+  data[at + 13] = std::byte{tcp.flags};
+  store_be16(&data[at + 14], 512);
+  for (std::size_t i = 0; i < tcp.options_size; ++i) data[at + 20 + i] = std::byte{1};  // NOP
+  fill_checksum(data);
+  return data;
+}
+
+std::vector<PacketData> Super::packets() const {
+  const bool ipv6 = std::to_integer<unsigned>(bytes[0]) >> 4 == 6;
+  const std::size_t at = ipv6 ? 40 : 20;
+  const std::size_t head =
+      at + (cut == Cut::kUdp ? 8 : std::to_integer<std::size_t>(bytes[at + 12]) / 16 * 4);
+  std::vector<Bytes> pieces;
+  const Bytes all(bytes);
+  for (std::size_t from = head; from < bytes.size(); from += segment_size) {
+    const std::size_t size = std::min<std::size_t>(segment_size, bytes.size() - from);
+    pieces.push_back(pieces.empty() ? all.first(head + size) : all.subspan(from, size));
+  }
+  return split(ClearTrain{.pieces = pieces,
+                          .cut = cut,
+                          .ipv6 = ipv6,
+                          .transport_offset = static_cast<std::uint16_t>(at),
+                          .header_size = static_cast<std::uint16_t>(head),
+                          .segment_size = segment_size});
+}
+
+SealedTrain SealedTrain::of(const std::vector<PacketData>& datagrams) {
+  SealedTrain train{.bytes = datagrams.at(0)};
+  const bool ipv6 = std::to_integer<unsigned>(train.bytes[0]) >> 4 == 6;
+  const bool udp = std::to_integer<unsigned>(train.bytes[ipv6 ? 6 : 9]) == 17;
+  const std::size_t head = (ipv6 ? 40 : 20) + (udp ? 8 : 0);
+  if (datagrams.size() > 1)
+    train.segment_size = static_cast<std::uint16_t>(train.bytes.size() - head);
+  for (std::size_t i = 1; i < datagrams.size(); ++i) {
+    train.bytes.insert(train.bytes.end(), datagrams[i].begin() + static_cast<std::ptrdiff_t>(head),
+                       datagrams[i].end());
+  }
+  store_be16(&train.bytes[ipv6 ? 4 : 2],
+             static_cast<std::uint16_t>(train.bytes.size() - (ipv6 ? 40 : 0)));
+  return train;
+}
+
 SaParams make(const TunnelSa& sa) {
   SaParams params;
   params.id.destination = address(sa.destination);
@@ -68,6 +129,7 @@ SaParams make(const TunnelSa& sa) {
   params.source = address(sa.source);
   params.reqid = Reqid{sa.reqid};
   params.replay.window = 32;
+  if (sa.encapsulated) params.encapsulation = {.source_port = 4500, .destination_port = 4500};
   if (!sa.any_family) {
     params.selector.family = params.family();
     params.selector.source.address = params.selector.destination.address =
@@ -119,21 +181,49 @@ Gateway::Gateway()
       inbound_(engine_.make_inbound(0)),
       pool_(4 * kBatch) {}
 
-Gateway::Sent Gateway::send(const std::vector<PacketData>& packets) {
-  Batch<ClearPacket> batch;
-  for (const PacketData& data : packets) batch.push(ClearPacket(in_buffer(pool_, data)));
+Gateway::Sent Gateway::process(Batch<ClearPacket>& batch) {
   WireCollector wire;
   ClearCollector replies;
   outbound_->process(batch, pool_, wire, replies);
+  transmitted_ = std::move(wire.sizes);
   return {.sealed = std::move(wire.packets), .replies = std::move(replies.packets)};
 }
 
-std::vector<PacketData> Gateway::receive(const std::vector<PacketData>& packets) {
-  Batch<SealedPacket> batch;
-  for (const PacketData& data : packets) batch.push(from_wire(in_buffer(pool_, data)));
-  ClearCollector clear;
+Gateway::Sent Gateway::send(const std::vector<PacketData>& packets) {
+  Batch<ClearPacket> batch;
+  for (const PacketData& data : packets) batch.push(ClearPacket(in_buffer(pool_, data)));
+  return process(batch);
+}
+
+Gateway::Sent Gateway::send(const Super& train) {
+  Batch<ClearPacket> batch;
+  batch.push(ClearPacket(in_buffer(pool_, train.bytes), train.cut, train.segment_size));
+  return process(batch);
+}
+
+std::vector<PacketData> Gateway::process(Batch<SealedPacket>& batch) {
+  ClearCollector clear(joins_);
   inbound_->process(batch, clear);
+  delivered_ = std::move(clear.counts);
   return std::move(clear.packets);
+}
+
+std::vector<PacketData> Gateway::receive(const std::vector<PacketData>& packets) {
+  std::vector<PacketData> all;
+  for (std::size_t i = 0; i < packets.size(); i += kBatch) {
+    Batch<SealedPacket> batch;
+    for (std::size_t k = i; k < std::min(packets.size(), i + kBatch); ++k) {
+      batch.push(from_wire(in_buffer(pool_, packets[k])));
+    }
+    for (PacketData& packet : process(batch)) all.push_back(std::move(packet));
+  }
+  return all;
+}
+
+std::vector<PacketData> Gateway::receive(const SealedTrain& train) {
+  Batch<SealedPacket> batch;
+  batch.push(from_wire(in_buffer(pool_, train.bytes), train.segment_size));
+  return process(batch);
 }
 
 std::map<std::string, std::uint64_t> Gateway::moved() {

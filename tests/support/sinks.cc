@@ -62,6 +62,15 @@ std::uint16_t transport_checksum(const PacketData& packet, std::size_t at) {
 
 }  // namespace
 
+void fill_checksum(PacketData& packet) {
+  const std::size_t at = ip_header_size(packet);
+  const bool tcp = octet(packet, octet(packet, 0) >> 4 == 6 ? 6 : 9) == 6;
+  const std::size_t checksum_at = at + (tcp ? 16 : 6);
+  store_be16(&packet[checksum_at], 0);
+  const std::uint16_t checksum = transport_checksum(packet, at);
+  store_be16(&packet[checksum_at], !tcp && checksum == 0 ? 0xffff : checksum);
+}
+
 std::vector<PacketData> split(const SealedPacket& train) {
   const Bytes bytes = train.bytes();
   PacketData whole(bytes.begin(), bytes.end());
@@ -79,10 +88,6 @@ std::vector<PacketData> split(const SealedPacket& train) {
     finish_ip(packet, ipv6, packets.size());
     if (udp) {
       store_be16(&packet[ip_size + 4], static_cast<std::uint16_t>(kUdpHeader + size));
-      if (ipv6) {
-        store_be16(&packet[ip_size + 6], 0);
-        store_be16(&packet[ip_size + 6], transport_checksum(packet, ip_size));
-      }
     }
     packets.push_back(std::move(packet));
   }
@@ -116,10 +121,7 @@ std::vector<PacketData> split(const ClearTrain& train) {
     } else {
       store_be16(&packet[at + 4], static_cast<std::uint16_t>(packet.size() - at));
     }
-    const std::size_t checksum_at = at + (tcp ? 16u : 6u);
-    store_be16(&packet[checksum_at], 0);
-    const std::uint16_t checksum = transport_checksum(packet, at);
-    store_be16(&packet[checksum_at], !tcp && checksum == 0 ? 0xffff : checksum);
+    fill_checksum(packet);
     packets.push_back(std::move(packet));
   }
   return packets;

@@ -16,10 +16,13 @@ namespace xfrmfs::testing {
 using PacketData = std::vector<std::byte>;
 
 /// The datagrams of a sealed train: outer headers with right lengths, identifications that count
-/// up, checksums of the IP headers right.
+/// up, checksums of the IP headers right; the UDP checksum as it was.
 std::vector<PacketData> split(const engine::SealedPacket& train);
 /// The packets of a clear train, checksums complete.
 std::vector<PacketData> split(const engine::ClearTrain& train);
+
+/// Makes the checksum of a TCP or UDP packet right, whatever it was.
+void fill_checksum(PacketData& packet);
 
 class WireCollector final : public engine::WireSink {
  public:
@@ -36,6 +39,9 @@ class WireCollector final : public engine::WireSink {
 
 class ClearCollector final : public engine::ClearSink {
  public:
+  explicit ClearCollector(engine::Joins joins = {}) : joins_(joins) {}
+
+  engine::Joins joins() const noexcept override { return joins_; }
   bool deliver(const engine::ClearTrain& train) noexcept override {
     for (PacketData& packet : split(train)) packets.push_back(std::move(packet));
     counts.push_back(train.packets());
@@ -44,6 +50,9 @@ class ClearCollector final : public engine::ClearSink {
 
   std::vector<PacketData> packets;
   std::vector<std::size_t> counts;  // packets in each train
+
+ private:
+  engine::Joins joins_;
 };
 
 }  // namespace xfrmfs::testing
