@@ -28,7 +28,7 @@ class AeadSealer final : public Sealer {
   }
   ~AeadSealer() override { OPENSSL_cleanse(nonce_.data(), nonce_.size()); }
 
-  void seal(std::span<Box> run) noexcept override {
+  void seal(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
       if (seal_one(box)) {
         box.result = BoxResult::kDone;
@@ -39,7 +39,7 @@ class AeadSealer final : public Sealer {
     }
   }
 
-  void open(std::span<Box> run) noexcept override {
+  void open(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
       box.result = open_one(box);
       if (box.result != BoxResult::kDone) ERR_clear_error();

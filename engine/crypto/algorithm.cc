@@ -13,6 +13,7 @@
 
 #include "engine/crypto/aead_sealer.h"
 #include "engine/crypto/etm_sealer.h"
+#include "engine/crypto/ipsec_mb.h"
 
 namespace xfrmfs::engine {
 namespace {
@@ -140,6 +141,27 @@ std::expected<Choice, ControlError> choose(const CryptoParams& params) {
   return choice;
 }
 
+/// Null if no library can.
+std::unique_ptr<SealerFactory> aead_factory(const AeadAlgorithm& row, const AeadParams& params,
+                                            const CryptoBackends& backends) {
+  const BackendChoice* const choice = backends.find_aead(row.name, params.key.size());
+  if (choice == nullptr || !choice->chosen) return nullptr;
+  if (choice->chosen == Backend::kIpsecMb) {
+    return backends.ipsec_mb()->make_aead_factory(row, params);
+  }
+  return make_aead_factory(row, params);
+}
+
+std::unique_ptr<SealerFactory> etm_factory(const Choice& rows, const CryptoParams& params,
+                                           const CryptoBackends& backends) {
+  const BackendChoice* const choice = backends.find_pair(rows.cipher->name, rows.mac->name);
+  if (choice == nullptr || !choice->chosen) return nullptr;
+  auto factory = make_etm_factory(*rows.cipher, *params.cipher, *rows.mac, *params.mac);
+  if (factory == nullptr || choice->chosen == Backend::kOpenssl) return factory;
+  return backends.ipsec_mb()->make_etm_factory(*rows.cipher, *params.cipher, *rows.mac, *params.mac,
+                                               std::move(factory), choice->shortest_run);
+}
+
 }  // namespace
 
 const AeadAlgorithm* find_aead(std::string_view name) {
@@ -173,12 +195,11 @@ std::expected<void, ControlError> resolve(CryptoParams& params) {
 }
 
 std::expected<std::unique_ptr<SealerFactory>, ControlError> make_sealer_factory(
-    const CryptoParams& params) {
+    const CryptoParams& params, const CryptoBackends& backends) {
   const auto choice = choose(params);
   if (!choice) return unexpected(choice.error());
-  auto factory = choice->aead != nullptr
-                     ? make_aead_factory(*choice->aead, *params.aead)
-                     : make_etm_factory(*choice->cipher, *params.cipher, *choice->mac, *params.mac);
+  auto factory = choice->aead != nullptr ? aead_factory(*choice->aead, *params.aead, backends)
+                                         : etm_factory(*choice, params, backends);
   if (factory == nullptr) {
     return unexpected(ControlError(
         ENOSYS, fmt::format("algorithm \"{}\": not offered by the cryptographic library",

@@ -16,6 +16,7 @@
 
 #include "engine/base/control_error.h"
 #include "engine/base/secret.h"
+#include "engine/crypto/backend.h"
 #include "engine/crypto/mac.h"
 #include "engine/crypto/sealer.h"
 
@@ -94,15 +95,18 @@ class SealerFactory {
   /// True if its sealers work on several boxes of a run at a time: no box may then overlap another
   /// one's source.
   virtual bool interleaves() const { return false; }
+  /// True if one sealer, made by make_sealer(), may serve all threads in both directions.
+  virtual bool stateless() const { return false; }
   /// `extended`: with extended sequence numbers. Null if the library refuses the key.
   virtual std::unique_ptr<Sealer> make_sealer(bool extended) const = 0;  // for sealing
   virtual std::unique_ptr<Sealer> make_opener(bool extended) const = 0;  // for opening
 };
 
 /// For resolved ESP parameters. They must outlive the factory. Whatever resolve() refuses is
-/// refused here too, so that a sealer for bad parameters cannot exist.
+/// refused here too, so that a sealer for bad parameters cannot exist. The library is the one that
+/// `backends` chose for the algorithm; without them, OpenSSL.
 std::expected<std::unique_ptr<SealerFactory>, ControlError> make_sealer_factory(
-    const CryptoParams& params);
+    const CryptoParams& params, const CryptoBackends& backends = {});
 
 /// Fills `out` from the operating system's cryptographic generator; ends the process if there is
 /// none, because nothing weaker may take its place. Any thread.

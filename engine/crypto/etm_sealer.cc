@@ -31,7 +31,7 @@ class EtmSealer final : public Sealer {
         block_size_(block_size),
         extended_(extended) {}
 
-  void seal(std::span<Box> run) noexcept override {
+  void seal(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
       if (encrypt(box) && authenticate(box, {text_of(box) + box.text_size, shape_.icv_size})) {
         box.result = BoxResult::kDone;
@@ -42,7 +42,7 @@ class EtmSealer final : public Sealer {
     }
   }
 
-  void open(std::span<Box> run) noexcept override {
+  void open(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
       box.result = open_one(box);
       if (box.result == BoxResult::kFailed) ERR_clear_error();

@@ -50,17 +50,25 @@ struct Box {
   BoxResult result = BoxResult::kFailed;
 };
 
+/// What one thread in one direction lends to every sealer it calls: work space of a library that
+/// works on many boxes at a time. Made by CryptoBackends::make_lane().
+class CryptoLane {
+ public:
+  virtual ~CryptoLane() = default;
+};
+
 /// Made with the SA. A sealer that keeps state between calls is made for one thread and one
-/// direction; one that has none serves all of them.
-/// seal() and open() do not allocate, throw or lock.
+/// direction; one that has none serves all of them (SealerFactory::stateless()).
+/// seal() and open() do not allocate, throw or lock. `lane` belongs to the caller; null if it has
+/// none, which costs time only.
 class Sealer {
  public:
   virtual ~Sealer() = default;
   /// Text becomes ciphertext, ICV is written. Unless kDone, the box's bytes are undefined.
-  virtual void seal(std::span<Box> run) noexcept = 0;
+  virtual void seal(std::span<Box> run, CryptoLane* lane) noexcept = 0;
   /// Verifies, then decrypts in place; the ICV is judged before anything else about the text.
   /// Unless kDone, the text is undefined and must not be used.
-  virtual void open(std::span<Box> run) noexcept = 0;
+  virtual void open(std::span<Box> run, CryptoLane* lane) noexcept = 0;
   /// Asks for the keys to be in the cache soon.
   virtual void prefetch() const noexcept {}
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run is cut into chunks of boxes on the stack, so that a sealer sees many packets at once and
-// nothing is allocated.
+// A sealer that works on many packets at a time gets a run in chunks of boxes on the stack; any
+// other gets packet after packet, each while its header is in the cache.
 
 #include "engine/transform/esp.h"
 
@@ -15,17 +15,17 @@
 namespace xfrmfs::engine {
 namespace {
 
-constexpr std::size_t kTrailerSize = 2;     // pad length, next header
 constexpr std::size_t kMaxPacket = 0xffff;  // no IP datagram holds more
-constexpr std::size_t kChunk = 32;
+constexpr std::size_t kChunk = 64;
 
 }  // namespace
 
 std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool extended,
                                                               const CryptoParams& params,
                                                               unsigned lanes,
-                                                              std::optional<IvOffset> iv_offset) {
-  const auto factory = make_sealer_factory(params);
+                                                              std::optional<IvOffset> iv_offset,
+                                                              const CryptoBackends& backends) {
+  const auto factory = make_sealer_factory(params, backends);
   if (!factory) return std::unexpected(factory.error());
   if (!iv_offset) {
     std::array<std::byte, 8> random;
@@ -33,23 +33,28 @@ std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool exte
     iv_offset = IvOffset{load_be64(random.data())};
   }
   std::unique_ptr<Esp> esp(new Esp(spi, **factory, *iv_offset));
-  for (unsigned lane = 0; lane < lanes; ++lane) {
-    auto sealer = (*factory)->make_sealer(extended);
-    auto opener = (*factory)->make_opener(extended);
-    if (sealer == nullptr || opener == nullptr) {
-      return std::unexpected(ControlError(
-          EINVAL, fmt::format("esp {:#010x}: the cryptographic library refuses the key",
-                              static_cast<std::uint32_t>(spi))));
+  bool made = true;
+  if ((*factory)->stateless()) {
+    made = esp->add_sealer((*factory)->make_sealer(extended));
+    esp->shared_ = esp->sealers_.back().get();
+  } else {
+    esp->sealers_.reserve(std::size_t{2} * lanes);
+    for (unsigned lane = 0; lane < lanes && made; ++lane) {
+      made = esp->add_sealer((*factory)->make_sealer(extended)) &&
+             esp->add_sealer((*factory)->make_opener(extended));
     }
-    esp->sealers_.push_back(std::move(sealer));
-    esp->openers_.push_back(std::move(opener));
+  }
+  if (!made) {
+    return std::unexpected(
+        ControlError(EINVAL, fmt::format("esp {:#010x}: the cryptographic library refuses the key",
+                                         static_cast<std::uint32_t>(spi))));
   }
   return esp;
 }
 
-std::size_t Esp::text_size(std::size_t payload_size) const {
-  const std::size_t unit = shape_.alignment;
-  return (payload_size + kTrailerSize + unit - 1) / unit * unit;
+bool Esp::add_sealer(std::unique_ptr<Sealer> sealer) {
+  sealers_.push_back(std::move(sealer));
+  return sealers_.back() != nullptr;
 }
 
 std::size_t Esp::sealed_size(std::size_t payload_size) const {
@@ -63,6 +68,18 @@ std::size_t Esp::largest_payload(std::size_t size) const {
 }
 
 void Esp::seal(const Lane& lane, std::span<SealItem> run) noexcept {
+  if (interleaves_) return seal_together(lane, run);
+  Sealer& sealer = this->sealer(lane);
+  for (SealItem& item : run) {
+    Box box;
+    item.ok = false;
+    if (!frame(lane, item, box)) continue;
+    sealer.seal({&box, 1}, lane.crypto);
+    finish(box, item);
+  }
+}
+
+void Esp::seal_together(const Lane& lane, std::span<SealItem> run) const noexcept {
   std::array<Box, kChunk> boxes;
   std::array<SealItem*, kChunk> items;
   while (!run.empty()) {
@@ -73,18 +90,14 @@ void Esp::seal(const Lane& lane, std::span<SealItem> run) noexcept {
       item.ok = false;
       if (frame(lane, item, boxes[used])) items[used++] = &item;
     }
-    sealers_[lane.index]->seal({boxes.data(), used});
-    for (std::size_t i = 0; i < used; ++i) {
-      if (boxes[i].result != BoxResult::kDone) continue;
-      items[i]->size = head_size() + boxes[i].text_size + shape_.icv_size;
-      items[i]->ok = true;
-    }
+    sealer(lane).seal({boxes.data(), used}, lane.crypto);
+    for (std::size_t i = 0; i < used; ++i) finish(boxes[i], *items[i]);
   }
 }
 
 /// Header, IV, padding and trailer around the payload: RFC 4303 §2. All sizes come first; a packet
 /// that does not fit its room is left untouched (CVE-2022-27666).
-bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
+inline bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
   if (item.size > kMaxPacket) return false;
   const std::size_t text = text_size(item.size);
   if (head_size() + text + shape_.icv_size > item.room) return false;
@@ -105,7 +118,7 @@ bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
   return true;
 }
 
-void Esp::write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const {
+inline void Esp::write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const {
   switch (shape_.iv_rule) {
     case IvRule::kNone:
       break;
@@ -118,31 +131,53 @@ void Esp::write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const {
   }
 }
 
+inline void Esp::finish(const Box& box, SealItem& item) const {
+  if (box.result != BoxResult::kDone) return;
+  item.size = head_size() + box.text_size + shape_.icv_size;
+  item.ok = true;
+}
+
 void Esp::open(const Lane& lane, std::span<OpenItem> run) noexcept {
+  if (interleaves_) return open_together(lane, run);
+  Sealer& opener = this->opener(lane);
+  for (OpenItem& item : run) {
+    Box box;
+    item.result = OpenResult::kMalformed;
+    if (!unframe(item, box)) continue;
+    opener.open({&box, 1}, lane.crypto);
+    judge(box, item);
+  }
+}
+
+void Esp::open_together(const Lane& lane, std::span<OpenItem> run) const noexcept {
   std::array<Box, kChunk> boxes;
   std::array<OpenItem*, kChunk> items;
   while (!run.empty()) {
     const auto chunk = run.first(std::min(run.size(), kChunk));
     run = run.subspan(chunk.size());
     std::size_t used = 0;
-    const std::size_t fixed = head_size() + shape_.icv_size;
     for (OpenItem& item : chunk) {
       item.result = OpenResult::kMalformed;
-      if (item.size < fixed || item.size > kMaxPacket) continue;
-      boxes[used] = {.packet = item.data,
-                     .text_size = static_cast<std::uint32_t>(item.size - fixed),
-                     .sequence = item.sequence};
-      items[used++] = &item;
+      if (unframe(item, boxes[used])) items[used++] = &item;
     }
-    openers_[lane.index]->open({boxes.data(), used});
-    for (std::size_t i = 0; i < used; ++i) unframe(boxes[i], *items[i]);
+    opener(lane).open({boxes.data(), used}, lane.crypto);
+    for (std::size_t i = 0; i < used; ++i) judge(boxes[i], *items[i]);
   }
+}
+
+inline bool Esp::unframe(const OpenItem& item, Box& box) const {
+  const std::size_t fixed = head_size() + shape_.icv_size;
+  if (item.size < fixed || item.size > kMaxPacket) return false;
+  box = {.packet = item.data,
+         .text_size = static_cast<std::uint32_t>(item.size - fixed),
+         .sequence = item.sequence};
+  return true;
 }
 
 /// What the trailer says, after it was authenticated: its sender may be hostile all the same
 /// (RFC 4303 §3.4.4.1). An empty payload is refused and so is a dummy packet, as Linux does; what
 /// the padding holds is not looked at.
-void Esp::unframe(const Box& box, OpenItem& item) const {
+inline void Esp::judge(const Box& box, OpenItem& item) const {
   if (box.result == BoxResult::kIcvWrong) item.result = OpenResult::kIntegrityFailed;
   if (box.result != BoxResult::kDone || box.text_size < kTrailerSize) return;
   std::byte* const payload = box.packet + head_size();

@@ -35,16 +35,17 @@ class Esp final : public Transform {
  public:
   /// Sealers for `lanes` outbound and as many inbound threads. Refuses what resolve() refuses, and
   /// what the library refuses. `params` are resolved; they are not needed afterwards. Control
-  /// thread. `iv_offset` is chosen only to repeat known answers; without it, it is random.
+  /// thread. `backends` say which library works. `iv_offset` is chosen only to repeat known
+  /// answers; without it, it is random.
   static std::expected<std::unique_ptr<Esp>, ControlError> create(
       Spi spi, bool extended, const CryptoParams& params, unsigned lanes,
-      std::optional<IvOffset> iv_offset = std::nullopt);
+      std::optional<IvOffset> iv_offset = std::nullopt, const CryptoBackends& backends = {});
 
   std::size_t head_size() const override { return kEspHeaderSize + shape_.iv_size; }
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
   bool interleaves() const override { return interleaves_; }
-  void prefetch(const Lane& lane) const noexcept override { openers_[lane.index]->prefetch(); }
+  void prefetch(const Lane& lane) const noexcept override { opener(lane).prefetch(); }
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
 
@@ -57,17 +58,33 @@ class Esp final : public Transform {
         interleaves_(factory.interleaves()),
         iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
 
-  std::size_t text_size(std::size_t payload_size) const;
+  Sealer& sealer(const Lane& lane) const {
+    return shared_ != nullptr ? *shared_ : *sealers_[std::size_t{2} * lane.index];
+  }
+  Sealer& opener(const Lane& lane) const {
+    return shared_ != nullptr ? *shared_ : *sealers_[std::size_t{2} * lane.index + 1];
+  }
+  std::size_t text_size(std::size_t payload_size) const {
+    const std::size_t mask = std::size_t{shape_.alignment} - 1;  // a power of two
+    return (payload_size + kTrailerSize + mask) & ~mask;
+  }
+  bool add_sealer(std::unique_ptr<Sealer> sealer);
   bool frame(const Lane& lane, const SealItem& item, Box& box) const;
   void write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const;
-  void unframe(const Box& box, OpenItem& item) const;
+  void finish(const Box& box, SealItem& item) const;
+  bool unframe(const OpenItem& item, Box& box) const;
+  void judge(const Box& box, OpenItem& item) const;
+  void seal_together(const Lane& lane, std::span<SealItem> run) const noexcept;
+  void open_together(const Lane& lane, std::span<OpenItem> run) const noexcept;
+
+  static constexpr std::size_t kTrailerSize = 2;  // pad length, next header
 
   const Spi spi_;
   const BoxShape shape_;
   const bool interleaves_;
   const std::uint64_t iv_offset_;
-  std::vector<std::unique_ptr<Sealer>> sealers_;  // by lane
-  std::vector<std::unique_ptr<Sealer>> openers_;
+  Sealer* shared_ = nullptr;                      // the only one, for all lanes both ways
+  std::vector<std::unique_ptr<Sealer>> sealers_;  // or sealer and opener of each lane
 };
 
 }  // namespace xfrmfs::engine

@@ -14,6 +14,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/types.h"
 #include "engine/crypto/iv_source.h"
+#include "engine/crypto/sealer.h"
 
 namespace xfrmfs::engine {
 
@@ -21,6 +22,7 @@ namespace xfrmfs::engine {
 struct Lane {
   unsigned index = 0;  // which of the SA's per-thread sealers is ours
   IvSource* ivs = nullptr;
+  CryptoLane* crypto = nullptr;  // this thread's in this direction; may be null, at a cost
 };
 
 /// One packet to seal.

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <stdexcept>
+#include <system_error>
 
 #include "engine/base/bytes.h"
 
@@ -64,6 +65,22 @@ const std::vector<EspSuite>& esp_suites() {
   return suites;
 }
 
+const std::vector<EspBackend>& esp_backends() {
+  static const std::vector<EspBackend> all = [] {
+    std::vector<EspBackend> made;
+    made.push_back({"openssl", {}, nullptr});
+    try {
+      auto backends = CryptoBackends::select(BackendPreference::kIpsecMb);
+      auto lane = backends.make_lane();
+      made.push_back({"ipsec_mb", std::move(backends), std::move(lane)});
+    } catch (const std::system_error&) {
+      // not in this build
+    }
+    return made;
+  }();
+  return all;
+}
+
 EspForger::EspForger(const CryptoParams& params, bool extended) {
   const auto factory = make_sealer_factory(params);
   if (!factory) throw std::runtime_error(factory.error().message);
@@ -80,7 +97,7 @@ std::vector<std::byte> EspForger::forge(Spi spi, SeqNo sequence, std::span<const
   Box box{.packet = packet.data(),
           .text_size = static_cast<std::uint32_t>(text.size()),
           .sequence = sequence};
-  sealer_->seal({&box, 1});
+  sealer_->seal({&box, 1}, nullptr);
   if (box.result != BoxResult::kDone) throw std::runtime_error("cannot seal this text");
   return packet;
 }

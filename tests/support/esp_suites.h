@@ -13,6 +13,7 @@
 
 #include "engine/base/types.h"
 #include "engine/crypto/algorithm.h"
+#include "engine/crypto/backend.h"
 #include "engine/crypto/iv_source.h"
 #include "engine/crypto/sealer.h"
 
@@ -26,8 +27,18 @@ struct EspSuite {
 /// All of them, always in the same order.
 const std::vector<EspSuite>& esp_suites();
 
+/// One way to have the work done.
+struct EspBackend {
+  std::string name;  // "openssl", "ipsec_mb", a valid name of a test
+  engine::CryptoBackends backends;
+  std::unique_ptr<engine::CryptoLane> lane;  // for one thread; may be null
+};
+
+/// All that this build and this processor have, each doing everything it can.
+const std::vector<EspBackend>& esp_backends();
+
 /// Seals any text under an SA's real keys, whatever its trailer says. The text must be a whole
-/// number of cipher blocks, as the cipher demands.
+/// number of cipher blocks, as the cipher demands. OpenSSL does it.
 class EspForger {
  public:
   EspForger(const engine::CryptoParams& params, bool extended);

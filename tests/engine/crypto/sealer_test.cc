@@ -19,7 +19,9 @@
 namespace xfrmfs::engine {
 namespace {
 
+using testing::esp_backends;
 using testing::esp_suites;
+using testing::EspBackend;
 using testing::to_hex;
 
 std::vector<std::byte> joined(std::initializer_list<Bytes> parts) {
@@ -28,13 +30,23 @@ std::vector<std::byte> joined(std::initializer_list<Bytes> parts) {
   return all;
 }
 
-std::unique_ptr<SealerFactory> factory_of(const CryptoParams& params) {
-  auto factory = make_sealer_factory(params);
+std::unique_ptr<SealerFactory> factory_of(const CryptoParams& params,
+                                          const CryptoBackends& backends) {
+  auto factory = make_sealer_factory(params, backends);
   if (!factory) throw std::runtime_error(factory.error().message);
   return std::move(*factory);
 }
 
-TEST(SealerTest, GcmGivesPublishedPackets) {
+class SealerTest : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  const EspBackend& backend() const { return esp_backends()[GetParam()]; }
+  std::unique_ptr<SealerFactory> factory_of(const CryptoParams& params) const {
+    return engine::factory_of(params, backend().backends);
+  }
+  CryptoLane* lane() const { return backend().lane.get(); }
+};
+
+TEST_P(SealerTest, GcmGivesPublishedPackets) {
   const auto vectors = testing::read_vectors("vectors/mcgrew_gcm_esp.txt");
   EXPECT_EQ(vectors.size(), 14U);
   for (const auto& vector : vectors) {
@@ -56,16 +68,16 @@ TEST(SealerTest, GcmGivesPublishedPackets) {
     Box box{.packet = packet.data(),
             .text_size = static_cast<std::uint32_t>(text.size()),
             .sequence = sequence};
-    factory->make_sealer(extended)->seal({&box, 1});
+    factory->make_sealer(extended)->seal({&box, 1}, lane());
     EXPECT_EQ(box.result, BoxResult::kDone);
     EXPECT_EQ(to_hex(packet), to_hex(sealed));
-    factory->make_opener(extended)->open({&box, 1});
+    factory->make_opener(extended)->open({&box, 1}, lane());
     EXPECT_EQ(box.result, BoxResult::kDone);
     EXPECT_EQ(to_hex(Bytes(packet).subspan(16, text.size())), vector.text("text"));
   }
 }
 
-TEST(SealerTest, CbcGivesPublishedCiphertext) {
+TEST_P(SealerTest, CbcGivesPublishedCiphertext) {
   for (const auto& vector : testing::read_vectors("vectors/rfc3602_aes_cbc.txt")) {
     SCOPED_TRACE("case " + vector.text("case"));
     CryptoParams params;
@@ -76,53 +88,82 @@ TEST(SealerTest, CbcGivesPublishedCiphertext) {
     auto packet =
         joined({std::vector<std::byte>(8), vector.bytes("iv"), text, std::vector<std::byte>(16)});
     Box box{.packet = packet.data(), .text_size = static_cast<std::uint32_t>(text.size())};
-    factory->make_sealer(false)->seal({&box, 1});
+    factory->make_sealer(false)->seal({&box, 1}, lane());
     EXPECT_EQ(box.result, BoxResult::kDone);
     EXPECT_EQ(to_hex(Bytes(packet).subspan(24, text.size())), vector.text("ciphertext"));
-    factory->make_opener(false)->open({&box, 1});
+    factory->make_opener(false)->open({&box, 1}, lane());
     EXPECT_EQ(box.result, BoxResult::kDone);
     EXPECT_EQ(to_hex(Bytes(packet).subspan(24, text.size())), vector.text("text"));
   }
 }
 
-/// Clear text that lies elsewhere gives the same packet, wherever its borders are.
-TEST(SealerTest, SealsFromElsewhereAsInPlace) {
-  constexpr std::uint32_t kText = 96;
-  std::vector<std::byte> clear(kText);
-  for (std::size_t i = 0; i < clear.size(); ++i) clear[i] = static_cast<std::byte>(i * 13 + 1);
-
+/// Clear text that lies elsewhere gives the same packet, and is read to its end and no further;
+/// what is around packet and source stays as it was.
+TEST_P(SealerTest, SealsFromElsewhereAsInPlace) {
+  constexpr std::size_t kFence = 64;
+  const auto fence = std::byte{0x77};
   for (const auto& suite : esp_suites()) {
     SCOPED_TRACE(suite.name);
     const auto factory = factory_of(suite.params);
     const BoxShape shape = factory->shape();
     const std::size_t head = std::size_t{8} + shape.iv_size;
     const auto sealer = factory->make_sealer(true);
-    const auto seal = [&](const std::byte* source, std::uint32_t offset, std::uint32_t size) {
-      std::vector<std::byte> packet(head + kText + shape.icv_size, std::byte{0x77});
-      std::memcpy(packet.data() + head, clear.data(), clear.size());
-      if (source != nullptr) std::memset(packet.data() + head + offset, 0xee, size);
-      Box box{.packet = packet.data(),
-              .text_size = kText,
-              .sequence = 0x100000002,
-              .source = source == nullptr ? nullptr : source + offset,
-              .source_offset = offset,
-              .source_size = size};
-      sealer->seal({&box, 1});
-      EXPECT_EQ(box.result, BoxResult::kDone);
-      return packet;
-    };
-    const auto wanted = seal(nullptr, 0, 0);
-    const std::vector<std::byte> source = clear;
-    for (std::uint32_t offset = 0; offset <= kText; ++offset) {
-      for (std::uint32_t size = 0; offset + size <= kText; ++size) {
-        ASSERT_EQ(seal(source.data(), offset, size), wanted) << offset << " " << size;
-      }
+    const std::uint32_t unit = shape.alignment == 4 ? 1 : shape.alignment;
+    for (std::uint32_t size = unit; size <= 600; size += unit) {
+      std::vector<std::byte> clear(size);
+      for (std::size_t i = 0; i < clear.size(); ++i) clear[i] = static_cast<std::byte>(i * 13 + 1);
+      const auto seal = [&](bool elsewhere) {
+        const auto source = std::make_unique<std::byte[]>(size);  // a sanitizer sees its end
+        std::memcpy(source.get(), clear.data(), size);
+        std::vector<std::byte> memory(kFence + head + size + shape.icv_size + kFence, fence);
+        std::byte* const packet = memory.data() + kFence;
+        if (!elsewhere) std::memcpy(packet + head, clear.data(), size);
+        Box box{.packet = packet,
+                .text_size = size,
+                .sequence = 0x100000002,
+                .source = elsewhere ? source.get() : nullptr};
+        sealer->seal({&box, 1}, lane());
+        EXPECT_EQ(box.result, BoxResult::kDone);
+        EXPECT_TRUE(std::equal(clear.begin(), clear.end(), source.get()));
+        for (std::size_t i = 0; i < kFence; ++i) {
+          EXPECT_EQ(memory[i], fence);
+          EXPECT_EQ(memory[memory.size() - 1 - i], fence);
+        }
+        return memory;
+      };
+      ASSERT_EQ(seal(true), seal(false)) << size;
     }
-    EXPECT_EQ(source, clear);
   }
 }
 
-TEST(SealerTest, NoticesEveryChangedBit) {
+/// Opening stays in the packet too.
+TEST_P(SealerTest, OpensWithinThePacket) {
+  constexpr std::size_t kFence = 64;
+  const auto fence = std::byte{0x77};
+  for (const auto& suite : esp_suites()) {
+    SCOPED_TRACE(suite.name);
+    testing::EspForger forger(suite.params, true);
+    const auto opener = factory_of(suite.params)->make_opener(true);
+    const std::uint32_t unit = forger.shape().alignment == 4 ? 1 : forger.shape().alignment;
+    for (std::uint32_t size = 0; size <= 600; size += unit) {
+      const std::vector<std::byte> text(size, std::byte{0x5a});
+      const auto packet = forger.forge(Spi{1}, 0x100000001, text);
+      std::vector<std::byte> memory(kFence + packet.size() + kFence, fence);
+      std::copy(packet.begin(), packet.end(), memory.begin() + kFence);
+      Box box{.packet = memory.data() + kFence, .text_size = size, .sequence = 0x100000001};
+      opener->open({&box, 1}, lane());
+      ASSERT_EQ(box.result, BoxResult::kDone) << size;
+      const std::byte* const opened = box.packet + 8 + forger.shape().iv_size;
+      ASSERT_TRUE(std::equal(text.begin(), text.end(), opened)) << size;
+      for (std::size_t i = 0; i < kFence; ++i) {
+        ASSERT_EQ(memory[i], fence);
+        ASSERT_EQ(memory[memory.size() - 1 - i], fence);
+      }
+    }
+  }
+}
+
+TEST_P(SealerTest, NoticesEveryChangedBit) {
   for (const auto& suite : esp_suites()) {
     SCOPED_TRACE(suite.name);
     testing::EspForger forger(suite.params, false);
@@ -134,13 +175,13 @@ TEST(SealerTest, NoticesEveryChangedBit) {
       const bool changed = bit < packet.size() * 8;  // the last round is the packet as it was
       if (changed) copy[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
       Box box{.packet = copy.data(), .text_size = 16, .sequence = 7};
-      opener->open({&box, 1});
+      opener->open({&box, 1}, lane());
       ASSERT_EQ(box.result, changed ? BoxResult::kIcvWrong : BoxResult::kDone) << "bit " << bit;
     }
   }
 }
 
-TEST(SealerTest, AuthenticatesTheHighHalfOnlyWithEsn) {
+TEST_P(SealerTest, AuthenticatesTheHighHalfOnlyWithEsn) {
   for (const auto& suite : esp_suites()) {
     for (const bool extended : {false, true}) {
       SCOPED_TRACE(suite.name + (extended ? " with ESN" : ""));
@@ -149,14 +190,14 @@ TEST(SealerTest, AuthenticatesTheHighHalfOnlyWithEsn) {
       auto packet = forger.forge(Spi{1}, 0x500000001, text);
       const auto opener = factory_of(suite.params)->make_opener(extended);
       Box box{.packet = packet.data(), .text_size = 16, .sequence = 0x600000001};
-      opener->open({&box, 1});
+      opener->open({&box, 1}, lane());
       EXPECT_EQ(box.result, extended ? BoxResult::kIcvWrong : BoxResult::kDone);
     }
   }
 }
 
 /// One bad box in a run does not touch its neighbours.
-TEST(SealerTest, JudgesEachBoxOfARunAlone) {
+TEST_P(SealerTest, JudgesEachBoxOfARunAlone) {
   for (const auto& suite : esp_suites()) {
     SCOPED_TRACE(suite.name);
     testing::EspForger forger(suite.params, false);
@@ -167,24 +208,30 @@ TEST(SealerTest, JudgesEachBoxOfARunAlone) {
       run.push_back({.packet = packets.back().data(), .text_size = 32, .sequence = sequence});
     }
     packets[2].back() ^= std::byte{1};
-    factory_of(suite.params)->make_opener(false)->open(run);
+    factory_of(suite.params)->make_opener(false)->open(run, lane());
     for (std::size_t i = 0; i < run.size(); ++i) {
       EXPECT_EQ(run[i].result, i == 2 ? BoxResult::kIcvWrong : BoxResult::kDone) << i;
     }
   }
 }
 
-TEST(SealerTest, RefusesBrokenBlocks) {
+TEST_P(SealerTest, RefusesBrokenBlocks) {
   for (const auto& suite : esp_suites()) {
     const auto factory = factory_of(suite.params);
     if (factory->shape().alignment == 4) continue;
     SCOPED_TRACE(suite.name);
     std::vector<std::byte> packet(200);
     Box box{.packet = packet.data(), .text_size = 17};
-    factory->make_sealer(false)->seal({&box, 1});
+    factory->make_sealer(false)->seal({&box, 1}, lane());
     EXPECT_EQ(box.result, BoxResult::kFailed);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, SealerTest,
+                         ::testing::Range(std::size_t{0}, esp_backends().size()),
+                         [](const auto& case_info) {
+                           return esp_backends()[case_info.param].name;
+                         });
 
 }  // namespace
 }  // namespace xfrmfs::engine

@@ -14,6 +14,7 @@
 namespace xfrmfs::engine {
 namespace {
 
+using testing::EspBackend;
 using testing::FixedIvs;
 using testing::to_hex;
 using testing::VectorRecord;
@@ -23,28 +24,36 @@ Protocol next_header_of(const VectorRecord& vector) {
 }
 
 /// The packet that ESP makes of the vector's payload.
-std::vector<std::byte> seal(Esp& esp, IvSource& ivs, const VectorRecord& vector, SeqNo sequence) {
+std::vector<std::byte> seal(Esp& esp, const Lane& lane, const VectorRecord& vector,
+                            SeqNo sequence) {
   const auto payload = vector.bytes("payload");
-  std::vector<std::byte> memory(64 + payload.size() + 64);
-  std::copy(payload.begin(), payload.end(), memory.begin() + 64);
-  SealItem item{.data = memory.data() + 64,
+  std::vector<std::byte> memory(esp.sealed_size(payload.size()));
+  std::byte* const place = memory.data() + esp.head_size();
+  std::copy(payload.begin(), payload.end(), place);
+  SealItem item{.packet = memory.data(),
+                .room = memory.size(),
+                .payload = place,
                 .size = payload.size(),
-                .headroom = 64,
-                .tailroom = 64,
                 .next_header = next_header_of(vector),
                 .sequence = sequence};
-  esp.seal({.index = 0, .ivs = &ivs}, {&item, 1});
+  esp.seal(lane, {&item, 1});
   EXPECT_TRUE(item.ok);
-  return {item.data, item.data + item.size};
+  EXPECT_EQ(item.size, memory.size());
+  return memory;
 }
 
-OpenItem open(Esp& esp, std::vector<std::byte>& packet, SeqNo sequence) {
+OpenItem open(Esp& esp, const Lane& lane, std::vector<std::byte>& packet, SeqNo sequence) {
   OpenItem item{.data = packet.data(), .size = packet.size(), .sequence = sequence};
-  esp.open({}, {&item, 1});
+  esp.open(lane, {&item, 1});
   return item;
 }
 
-TEST(EspVectorsTest, AesGcm) {
+class EspVectorsTest : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  const EspBackend& backend() const { return testing::esp_backends()[GetParam()]; }
+};
+
+TEST_P(EspVectorsTest, AesGcm) {
   for (const auto& vector : testing::read_vectors("vectors/mcgrew_gcm_esp.txt")) {
     SCOPED_TRACE("case " + vector.text("case"));
     const bool extended = vector.decimal("esn") == 1;
@@ -53,18 +62,19 @@ TEST(EspVectorsTest, AesGcm) {
     for (const std::byte b : vector.bytes("salt")) key.push_back(b);
     CryptoParams params;
     params.aead = AeadParams{"rfc4106(gcm(aes))", Secret(key), 128};
-    const auto esp = Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))},
-                                 extended, params, 1, IvOffset{vector.hex_number("iv") ^ sequence});
+    const auto esp =
+        Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))}, extended, params, 1,
+                    IvOffset{vector.hex_number("iv") ^ sequence}, backend().backends);
     ASSERT_TRUE(esp);
 
-    FixedIvs no_ivs({});
-    auto packet = seal(**esp, no_ivs, vector, sequence);
+    const Lane lane{.crypto = backend().lane.get()};
+    auto packet = seal(**esp, lane, vector, sequence);
     EXPECT_EQ(to_hex(Bytes(packet).first(4)), vector.text("spi"));
     EXPECT_EQ(load_be32(&packet[4]), static_cast<std::uint32_t>(sequence));
     EXPECT_EQ(to_hex(Bytes(packet).subspan(8)),
               vector.text("iv") + vector.text("ciphertext") + vector.text("icv"));
 
-    const OpenItem item = open(**esp, packet, sequence);
+    const OpenItem item = open(**esp, lane, packet, sequence);
     if (vector.text("payload").empty()) {  // case 12 protects nothing, which is refused
       EXPECT_EQ(item.result, OpenResult::kMalformed);
       continue;
@@ -76,7 +86,7 @@ TEST(EspVectorsTest, AesGcm) {
 }
 
 /// The RFC's packets have no ICV, so one is added and everything in front of it compared.
-TEST(EspVectorsTest, AesCbc) {
+TEST_P(EspVectorsTest, AesCbc) {
   std::size_t packets = 0;
   for (const auto& vector : testing::read_vectors("vectors/rfc3602_aes_cbc.txt")) {
     if (!vector.has("spi")) continue;
@@ -85,17 +95,18 @@ TEST(EspVectorsTest, AesCbc) {
     CryptoParams params;
     params.cipher = CipherParams{"cbc(aes)", Secret(vector.bytes("key"))};
     params.mac = MacParams{"hmac(sha1)", Secret(vector.bytes("key")), 96};
-    const auto esp =
-        Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))}, false, params, 1);
+    const auto esp = Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))}, false,
+                                 params, 1, std::nullopt, backend().backends);
     ASSERT_TRUE(esp);
 
     FixedIvs ivs(vector.bytes("iv"));
-    auto packet = seal(**esp, ivs, vector, sequence);
+    const Lane lane{.ivs = &ivs, .crypto = backend().lane.get()};
+    auto packet = seal(**esp, lane, vector, sequence);
     EXPECT_EQ(to_hex(Bytes(packet).first(packet.size() - 12)),
               vector.text("spi") + vector.text("sequence") + vector.text("iv") +
                   vector.text("ciphertext"));
 
-    const OpenItem item = open(**esp, packet, sequence);
+    const OpenItem item = open(**esp, lane, packet, sequence);
     EXPECT_EQ(item.result, OpenResult::kOpened);
     EXPECT_EQ(to_hex({item.data, item.size}), vector.text("payload"));
     EXPECT_EQ(item.next_header, next_header_of(vector));
@@ -103,6 +114,12 @@ TEST(EspVectorsTest, AesCbc) {
   }
   EXPECT_EQ(packets, 4U);
 }
+
+INSTANTIATE_TEST_SUITE_P(Backends, EspVectorsTest,
+                         ::testing::Range(std::size_t{0}, testing::esp_backends().size()),
+                         [](const auto& case_info) {
+                           return testing::esp_backends()[case_info.param].name;
+                         });
 
 }  // namespace
 }  // namespace xfrmfs::engine

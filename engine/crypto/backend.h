@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// CryptoBackends: which library does the work of which algorithm in this engine.
+//
+// Every algorithm can be done by OpenSSL and many of them by libipsec-mb (github.com/intel/
+// intel-ipsec-mb), which is faster where the processor has wide vectors. Which one is faster here
+// is not guessed but measured at start, after each has given a known answer.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "engine/crypto/sealer.h"
+
+namespace xfrmfs::engine {
+
+namespace ipsec_mb {
+class Library;
+}
+
+enum class Backend : std::uint8_t { kOpenssl, kIpsecMb };
+inline constexpr std::array kBackends = {Backend::kOpenssl, Backend::kIpsecMb};
+std::string_view name_of(Backend backend);  // "openssl", "ipsec-mb"
+
+/// Whom to ask: the fastest, or one library only.
+enum class BackendPreference : std::uint8_t { kAuto, kOpenssl, kIpsecMb };
+/// "auto", "openssl", "ipsec-mb".
+std::optional<BackendPreference> parse_backend_preference(std::string_view text);
+
+/// How one library did with one algorithm.
+struct BackendTrial {
+  enum class State : std::uint8_t {
+    kNotTried,    // another one was asked for
+    kNotOffered,  // the library is missing or lacks the algorithm
+    kWrong,       // it gave a wrong answer and is never used
+    kRight,
+  };
+  State state = State::kNotTried;
+  /// Per packet of 1408 bytes in runs of 32, mean of sealing and opening; 0: not measured.
+  std::uint32_t nanoseconds = 0;
+};
+
+/// A row of the table.
+struct BackendChoice {
+  std::string_view algorithm;  // e.g. "aes-gcm-128", "aes-cbc hmac(sha256)"
+  /// Nobody: no library gave the right answer.
+  std::optional<Backend> chosen = Backend::kOpenssl;
+  bool forced = false;  // chosen because it was asked for
+  std::array<BackendTrial, kBackends.size()> trials{};
+  /// Runs shorter than this are OpenSSL's all the same: working on many packets at a time is slow
+  /// for a few.
+  std::size_t shortest_run = 1;
+};
+
+/// A value; any number of them in a process. const members: any thread.
+class CryptoBackends {
+ public:
+  static constexpr std::size_t kAlgorithms = 7;
+
+  /// OpenSSL for everything, nothing tried.
+  CryptoBackends();
+  /// Tries and measures; some ten milliseconds. Throws std::system_error if one library only was
+  /// asked for and it is not there. An algorithm that it lacks goes to OpenSSL.
+  static CryptoBackends select(BackendPreference preference);
+
+  std::span<const BackendChoice> table() const { return table_; }
+  BackendPreference preference() const { return preference_; }
+
+  /// For one thread in one direction; null if no chosen library needs any.
+  std::unique_ptr<CryptoLane> make_lane() const;
+
+  /// The row of an AEAD with a key of this size, salt included, or of a cipher with this MAC. Null
+  /// if there is none.
+  const BackendChoice* find_aead(std::string_view name, std::size_t key_size) const;
+  const BackendChoice* find_pair(std::string_view cipher, std::string_view mac) const;
+  /// Null unless a row chose it.
+  const ipsec_mb::Library* ipsec_mb() const { return ipsec_mb_.get(); }
+
+ private:
+  std::array<BackendChoice, kAlgorithms> table_;
+  BackendPreference preference_ = BackendPreference::kOpenssl;
+  std::shared_ptr<const ipsec_mb::Library> ipsec_mb_;
+};
+
+}  // namespace xfrmfs::engine

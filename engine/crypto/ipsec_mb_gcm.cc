@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// AES-GCM in ESP (RFC 4106) by libipsec-mb: one call per packet, wide inside the packet.
+//
+// The library keeps everything about a packet in a context of the caller, so that key and sealer
+// never change after set-up: one object for all threads in both directions.
+
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "engine/base/bytes.h"
+#include "engine/crypto/constant_time.h"
+#include "engine/crypto/ipsec_mb_manager.h"
+
+namespace xfrmfs::engine::ipsec_mb {
+namespace {
+
+constexpr std::size_t kHeaderSize = 8;  // SPI, low sequence number
+constexpr std::size_t kSaltSize = 4;
+constexpr std::size_t kIvSize = 8;
+constexpr std::size_t kCacheLine = 64;
+
+/// The functions for one size of key.
+struct Functions {
+  aes_gcm_pre_t expand;
+  aes_gcm_enc_dec_t encrypt;
+  aes_gcm_enc_dec_t decrypt;
+};
+
+struct GcmKey {
+  Functions functions;
+  std::array<std::byte, kSaltSize> salt;
+  std::uint8_t icv_size;
+  bool extended;
+};
+
+class GcmSealer final : public Sealer {
+ public:
+  GcmSealer(const GcmKey& key, Bytes bytes) : key_(key) {
+    key_.functions.expand(bytes.data(), &expanded_);
+  }
+  ~GcmSealer() override {
+    explicit_bzero(&expanded_, sizeof expanded_);
+    explicit_bzero(key_.salt.data(), key_.salt.size());
+  }
+  GcmSealer(const GcmSealer&) = delete;
+  GcmSealer& operator=(const GcmSealer&) = delete;
+
+  void seal(std::span<Box> run, CryptoLane*) noexcept override {
+    for (Box& box : run) {
+      std::byte* const text = box.packet + kHeaderSize + kIvSize;
+      transform(key_.functions.encrypt, box, box.source != nullptr ? box.source : text,
+                text + box.text_size, key_.icv_size);
+      box.result = BoxResult::kDone;
+    }
+  }
+
+  void open(std::span<Box> run, CryptoLane*) noexcept override {
+    for (Box& box : run) {
+      std::byte* const text = box.packet + kHeaderSize + kIvSize;
+      std::array<std::byte, IMB_MAX_TAG_LEN> wanted;
+      transform(key_.functions.decrypt, box, text, wanted.data(), wanted.size());
+      const bool right = equal_in_constant_time(wanted.data(), text + box.text_size, key_.icv_size);
+      box.result = right ? BoxResult::kDone : BoxResult::kIcvWrong;
+    }
+  }
+
+  void prefetch() const noexcept override {
+    const char* const begin = reinterpret_cast<const char*>(this);
+    for (std::size_t at = 0; at < sizeof *this; at += kCacheLine) __builtin_prefetch(begin + at);
+  }
+
+ private:
+  /// The context is not wiped: it holds the hash and the last counter block's key stream of a
+  /// packet whose clear text lies in this thread's memory too, and the next packet overwrites it.
+  void transform(aes_gcm_enc_dec_t function, const Box& box, const std::byte* from, std::byte* icv,
+                 std::size_t icv_size) const {
+    std::array<std::byte, kSaltSize + kIvSize> nonce;
+    std::memcpy(nonce.data(), key_.salt.data(), kSaltSize);
+    std::memcpy(nonce.data() + kSaltSize, box.packet + kHeaderSize, kIvSize);
+    std::array<std::byte, 12> with_high;
+    const std::byte* associated = box.packet;
+    std::size_t associated_size = kHeaderSize;
+    if (key_.extended) {
+      std::memcpy(with_high.data(), box.packet, 4);
+      store_be32(with_high.data() + 4, static_cast<std::uint32_t>(box.sequence >> 32));
+      std::memcpy(with_high.data() + 8, box.packet + 4, 4);
+      associated = with_high.data();
+      associated_size = with_high.size();
+    }
+    gcm_context_data context;
+    function(&expanded_, &context, octets(box.packet + kHeaderSize + kIvSize), octets(from),
+             box.text_size, octets(nonce.data()), octets(associated), associated_size, octets(icv),
+             icv_size);
+  }
+
+  GcmKey key_;
+  alignas(kCacheLine) gcm_key_data expanded_;
+};
+
+class GcmFactory final : public SealerFactory {
+ public:
+  GcmFactory(const Functions& functions, const AeadAlgorithm& algorithm, const AeadParams& params)
+      : functions_(functions),
+        shape_{.iv_size = algorithm.iv_size,
+               .icv_size = static_cast<std::uint8_t>(params.icv_bits / 8),
+               .alignment = 4,
+               .iv_rule = IvRule::kUnique},
+        key_(params.key.bytes().first(params.key.size() - algorithm.salt_size)),
+        salt_(params.key.bytes().last(algorithm.salt_size)) {}
+
+  BoxShape shape() const override { return shape_; }
+  bool stateless() const override { return true; }
+  std::unique_ptr<Sealer> make_sealer(bool extended) const override {
+    GcmKey key{
+        .functions = functions_, .salt = {}, .icv_size = shape_.icv_size, .extended = extended};
+    std::memcpy(key.salt.data(), salt_.data(), key.salt.size());
+    auto sealer = std::make_unique<GcmSealer>(key, key_);
+    explicit_bzero(key.salt.data(), key.salt.size());
+    return sealer;
+  }
+  std::unique_ptr<Sealer> make_opener(bool extended) const override {
+    return make_sealer(extended);
+  }
+
+ private:
+  const Functions functions_;
+  const BoxShape shape_;
+  const Bytes key_;   // in the params, which outlive us
+  const Bytes salt_;  // likewise
+};
+
+}  // namespace
+
+std::unique_ptr<SealerFactory> make_gcm_factory(const IMB_MGR& manager,
+                                                const AeadAlgorithm& algorithm,
+                                                const AeadParams& params) {
+  if (algorithm.library_mode != "GCM" || algorithm.salt_size != kSaltSize) return nullptr;
+  const auto with = [&](const Functions& functions) {
+    return std::make_unique<GcmFactory>(functions, algorithm, params);
+  };
+  switch (params.key.size() - kSaltSize) {
+    case IMB_KEY_128_BYTES:
+      return with({manager.gcm128_pre, manager.gcm128_enc, manager.gcm128_dec});
+    case IMB_KEY_192_BYTES:
+      return with({manager.gcm192_pre, manager.gcm192_enc, manager.gcm192_dec});
+    case IMB_KEY_256_BYTES:
+      return with({manager.gcm256_pre, manager.gcm256_enc, manager.gcm256_dec});
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace xfrmfs::engine::ipsec_mb
