@@ -29,6 +29,8 @@ class WireSink {
 struct Joins {
   bool tcp = false;
   bool udp = false;
+  /// A train has no more pieces than this: UDP_MAX_SEGMENTS, and as much as one send brings.
+  static constexpr std::size_t kMostPieces = 64;
 };
 
 /// Where clear trains go.

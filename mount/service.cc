@@ -95,7 +95,8 @@ void Service::open_devices(const MountOptions& options) {
     wires_.push_back(std::make_unique<netio::EspSocket>(netio::EspSocket::Options{
         .lane = lane, .lanes = options.workers, .underlay = options.underlay}));
   }
-  tun_ = std::make_unique<netio::TunInterface>(options.tun, options.workers, mtu);
+  tun_ = std::make_unique<netio::TunInterface>(
+      netio::TunInterface::Options{.name = options.tun, .queues = options.workers, .mtu = mtu});
 }
 
 void Service::run(Readiness& readiness) {

@@ -18,11 +18,14 @@
 
 namespace xfrmfs::netio {
 
+/// What receive() is content with: more bytes would push the first ones out of the cache.
+inline constexpr std::size_t kEnoughBytes = 128 * 1024;
+
 /// deliver() may be called by both threads of the lane.
 class ClearPort : public engine::ClearSink {
  public:
-  /// Fills `batch` with buffers of `pool` until it is full, nothing is waiting, or so many bytes
-  /// are there that more would only push the first ones out of the cache.
+  /// Fills `batch` with buffers of `pool` until it is full, nothing is waiting, or there are
+  /// kEnoughBytes.
   virtual void receive(engine::PacketPool& pool, engine::Batch<engine::ClearPacket>& batch) = 0;
   /// What to poll for POLLIN before receive().
   virtual std::span<const int> descriptors() const = 0;

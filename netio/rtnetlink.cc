@@ -107,6 +107,11 @@ class Request {
     append(&attribute, sizeof attribute);
     append(&value, 1);
   }
+  void u32(std::uint16_t type, std::uint32_t value) {
+    const rtattr attribute{sizeof(rtattr) + sizeof value, type};
+    append(&attribute, sizeof attribute);
+    append(&value, sizeof value);
+  }
   void send(int fd, std::uint32_t sequence) {
     head_.nlmsg_len = static_cast<std::uint32_t>(used_);
     head_.nlmsg_seq = sequence;
@@ -119,6 +124,15 @@ class Request {
   std::array<std::byte, 128> bytes_{};
   std::size_t used_ = 0;
 };
+
+/// A request to change one link, its attributes to follow.
+Request change_of(int link) {
+  Request request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK);
+  ifinfomsg body{};
+  body.ifi_index = link;
+  request.append(&body, sizeof body);
+  return request;
+}
 
 }  // namespace
 
@@ -228,28 +242,34 @@ std::optional<int> Rtnetlink::default_route_link() {
   return std::nullopt;
 }
 
-void Rtnetlink::disable_ipv6_autoconfiguration(int link) {
-  Request request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK);
-  ifinfomsg body{};
-  body.ifi_index = link;
-  request.append(&body, sizeof body);
-  const std::size_t families = request.open(IFLA_AF_SPEC);
-  const std::size_t ipv6 = request.open(AF_INET6);
-  request.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-  request.close(ipv6);
-  request.close(families);
+template <class Request>
+int Rtnetlink::ask(Request& request) {
   request.send(fd_.get(), ++sequence_);
-
   std::array<std::byte, 4096> answer;
   const ssize_t size = ::recv(fd_.get(), answer.data(), answer.size(), 0);
   if (size < 0) throw_errno("rtnetlink answer");
   for (const RouteMessage& message :
        split_messages(Bytes(answer).first(static_cast<std::size_t>(size)))) {
-    if (message.type != NLMSG_ERROR) continue;
-    errno = error_in(message.body);
-    if (errno == 0 || errno == EAFNOSUPPORT) return;
-    throw_errno("IPv6 autoconfiguration");
+    if (message.type == NLMSG_ERROR) return error_in(message.body);
   }
+  return EBADMSG;
+}
+
+void Rtnetlink::disable_ipv6_autoconfiguration(int link) {
+  Request request = change_of(link);
+  const std::size_t families = request.open(IFLA_AF_SPEC);
+  const std::size_t ipv6 = request.open(AF_INET6);
+  request.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+  request.close(ipv6);
+  request.close(families);
+  errno = ask(request);
+  if (errno != 0 && errno != EAFNOSUPPORT) throw_errno("IPv6 autoconfiguration");
+}
+
+bool Rtnetlink::limit_segments(int link, std::uint32_t segments) {
+  Request request = change_of(link);
+  request.u32(IFLA_GSO_MAX_SEGS, segments);
+  return ask(request) == 0;
 }
 
 }  // namespace xfrmfs::netio

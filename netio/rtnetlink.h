@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel says about links, addresses and routes, and the one thing that we tell it
+// What the kernel says about links, addresses and routes, and the little that we tell it
 // (rtnetlink(7)).
 //
 // The peer is the kernel, but messages are still read with checked lengths.
@@ -57,8 +57,14 @@ class Rtnetlink {
   /// The link makes no IPv6 address for itself, and so sends nothing on its own. Nothing happens
   /// where there is no IPv6.
   void disable_ipv6_autoconfiguration(int link);
+  /// How the kernel fills its packets for segmentation offload through the link: at most so many
+  /// segments. False if it does not want to.
+  bool limit_segments(int link, std::uint32_t segments);
 
  private:
+  /// Sends a request and waits for its acknowledgement: 0 or an errno value.
+  template <class Request>
+  int ask(Request& request);
   /// Sends a dump request whose body is `family` and zeros; calls `each` with every answer.
   template <class Each>
   void dump(std::uint16_t type, std::uint8_t family, const Each& each);

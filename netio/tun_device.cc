@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/tun_device.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <tuple>
 #include <utility>
@@ -13,8 +16,10 @@
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "netio/rtnetlink.h"
+#include "netio/virtio_header.h"
 
 namespace xfrmfs::netio {
 namespace {
@@ -27,6 +32,8 @@ using engine::kMaxTrain;
 using engine::PacketBytes;
 using engine::PacketPool;
 
+constexpr const char* kTunPath = "/dev/net/tun";
+
 ifreq request_for(const std::string& name) {
   ifreq request{};
   name.copy(request.ifr_name, IFNAMSIZ - 1);
@@ -34,7 +41,6 @@ ifreq request_for(const std::string& name) {
 }
 
 FileDescriptor open_queue(const std::string& name, int flags) {
-  constexpr const char* kTunPath = "/dev/net/tun";
   FileDescriptor fd = own_or_throw(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC), kTunPath);
   ifreq request = request_for(name);
   request.ifr_flags = static_cast<short>(flags);
@@ -63,40 +69,120 @@ void refuse_router_advertisements(const std::string& name) {
   if (fd) std::ignore = ::write(fd.get(), "0", 1);
 }
 
+// <linux/if_tun.h> of kernels before 6.2 does not know them.
+constexpr unsigned kTunUso4 = 0x20;
+constexpr unsigned kTunUso6 = 0x40;
+
+/// What can be asked for, the best first; a kernel takes a set as a whole.
+constexpr std::array<unsigned, 5> kOffloadSets{
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | kTunUso4 | kTunUso6,
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+    TUN_F_CSUM | TUN_F_TSO4,
+    TUN_F_CSUM,
+};
+
+bool knows_virtio_header() {
+  const FileDescriptor fd(::open(kTunPath, O_RDWR | O_CLOEXEC));
+  unsigned features = 0;
+  return fd && ::ioctl(fd.get(), TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
+}
+
+/// For the whole device, through one of its queues, which have virtio headers.
+Offloads turn_on_offloads(int fd) {
+  const int header_size = sizeof(VirtioHeader);
+  if (::ioctl(fd, TUNSETVNETHDRSZ, &header_size) != 0) throw_errno("size of virtio headers");
+  Offloads active{.header = true};
+  for (const unsigned set : kOffloadSets) {
+    if (::ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(set)) != 0) continue;
+    active.checksum = true;
+    active.tcp4 = (set & TUN_F_TSO4) != 0;
+    active.tcp6 = (set & TUN_F_TSO6) != 0;
+    active.ecn = (set & TUN_F_TSO_ECN) != 0;
+    active.udp = (set & kTunUso4) != 0;
+    break;
+  }
+  return active;
+}
+
+/// So many packets as large as the MTU still fit into one sealed train: the payload of a UDP
+/// datagram, cut by the kernel into at most 64 (UDP_SEGMENT).
+std::uint32_t most_segments(std::uint32_t mtu) {
+  constexpr std::uint32_t kMostSegments = 64;
+  constexpr std::uint32_t kMostPayload = 65507;
+  constexpr std::uint32_t kMostOverhead = 100;  // of sealing, per segment
+  return std::clamp(kMostPayload / (mtu + kMostOverhead), 1U, kMostSegments);
+}
+
 }  // namespace
 
+std::string Offloads::text() const {
+  std::string text;
+  for (const auto& [active, word] :
+       {std::pair(checksum, "checksum"), std::pair(tcp4, "tcp4"), std::pair(tcp6, "tcp6"),
+        std::pair(ecn, "ecn"), std::pair(udp, "udp")}) {
+    if (!active) continue;
+    if (!text.empty()) text += ',';
+    text += word;
+  }
+  return text.empty() ? "off" : text;
+}
+
 void TunQueue::receive(PacketPool& pool, Batch<ClearPacket>& batch) {
-  while (!batch.full()) {
+  VirtioHeader header{};
+  const std::size_t header_size = offloads_.header ? sizeof header : 0;
+  for (std::size_t bytes = 0; bytes < kEnoughBytes && !batch.full();) {
     Buffer buffer = pool.take();
     if (!buffer) return;
-    const ssize_t size = ::read(fd_.get(), buffer.data() + kHeadroom, kMaxTrain);
-    if (size <= 0) return;  // nothing waits, or the device is down or gone
-    batch.push(ClearPacket(std::move(buffer), kHeadroom, static_cast<std::size_t>(size)));
+    const std::array<iovec, 2> pieces{
+        {{&header, header_size}, {buffer.data() + kHeadroom, kMaxTrain}}};
+    const ssize_t got = ::readv(fd_.get(), pieces.data(), pieces.size());
+    // Nothing waits, or the device is down or gone.
+    if (got < static_cast<ssize_t>(header_size) || got == 0) return;
+    const std::size_t size = static_cast<std::size_t>(got) - header_size;
+    batch.push(read_train(header, PacketBytes(std::move(buffer), kHeadroom, size)));
+    bytes += size;
   }
+}
+
+engine::Joins TunQueue::joins() const noexcept {
+  return {.tcp = offloads_.header, .udp = offloads_.udp};
 }
 
 bool TunQueue::deliver(const engine::ClearTrain& train) noexcept {
-  const engine::Bytes packet = train.pieces.front();
-  return ::write(fd_.get(), packet.data(), packet.size()) >= 0;
+  if (train.pieces.size() > engine::Joins::kMostPieces) return false;
+  VirtioHeader header = header_for(train);
+  std::array<iovec, 1 + engine::Joins::kMostPieces> pieces;
+  std::size_t count = 0;
+  if (offloads_.header) pieces[count++] = {&header, sizeof header};
+  for (const engine::Bytes piece : train.pieces) {
+    pieces[count++] = {const_cast<std::byte*>(piece.data()), piece.size()};
+  }
+  return ::writev(fd_.get(), pieces.data(), static_cast<int>(count)) >= 0;
 }
 
-TunInterface::TunInterface(const std::string& name, unsigned queues, std::uint32_t mtu)
-    : name_(name) {
-  const int flags = IFF_TUN | IFF_NO_PI | (queues > 1 ? IFF_MULTI_QUEUE : 0);
-  for (unsigned lane = 0; lane < queues; ++lane) {
+TunInterface::TunInterface(const Options& options) : name_(options.name) {
+  const bool with_header = options.offload && knows_virtio_header();
+  const int flags = IFF_TUN | IFF_NO_PI | (options.queues > 1 ? IFF_MULTI_QUEUE : 0) |
+                    (with_header ? IFF_VNET_HDR : 0);
+  for (unsigned lane = 0; lane < options.queues; ++lane) {
     // The first makes the device, and must not join one that is there; the others join it.
     const int exclusive = lane == 0 ? IFF_TUN_EXCL : 0;
-    queues_.push_back(std::make_unique<TunQueue>(open_queue(name, flags | exclusive)));
+    FileDescriptor fd = open_queue(name_, flags | exclusive);
+    if (with_header && lane == 0) offloads_ = turn_on_offloads(fd.get());
+    queues_.push_back(std::make_unique<TunQueue>(std::move(fd), offloads_));
   }
 
-  ifreq request = request_for(name);
-  ask_interface(SIOCGIFINDEX, request, fmt::format("index of \"{}\"", name));
+  ifreq request = request_for(name_);
+  ask_interface(SIOCGIFINDEX, request, fmt::format("index of \"{}\"", name_));
   index_ = request.ifr_ifindex;
-  Rtnetlink().disable_ipv6_autoconfiguration(index_);
-  refuse_router_advertisements(name);
-  request = request_for(name);
-  request.ifr_mtu = static_cast<int>(mtu);
-  ask_interface(SIOCSIFMTU, request, fmt::format("MTU {} of \"{}\"", mtu, name));
+  Rtnetlink kernel;
+  kernel.disable_ipv6_autoconfiguration(index_);
+  refuse_router_advertisements(name_);
+  request = request_for(name_);
+  request.ifr_mtu = static_cast<int>(options.mtu);
+  ask_interface(SIOCSIFMTU, request, fmt::format("MTU {} of \"{}\"", options.mtu, name_));
+  std::ignore = kernel.limit_segments(index_, most_segments(options.mtu));  // only for speed
 }
 
 void TunInterface::bring_up() {

@@ -63,7 +63,7 @@ Joiner::Candidate Joiner::judge(const IpHeader& header, MutableBytes packet) con
 }
 
 bool Joiner::continues(const Candidate& next) const {
-  if (count_ == 0 || closed_ || count_ == kMaxPieces || next.cut == Cut::kWhole ||
+  if (count_ == 0 || closed_ || count_ == Joins::kMostPieces || next.cut == Cut::kWhole ||
       next.cut != first_.cut || next.ipv6 != first_.ipv6 || next.header != first_.header ||
       next.data > first_.data || size_ + next.data > kMaxTotal) {
     return false;

@@ -36,8 +36,6 @@ class Joiner {
   Refused flush();
 
  private:
-  static constexpr std::size_t kMaxPieces = 64;  // UDP_MAX_SEGMENTS; as much as one send brings
-
   /// A packet as far as joining cares.
   struct Candidate {
     std::byte* packet = nullptr;
@@ -62,7 +60,7 @@ class Joiner {
   std::size_t size_ = 0;      // of all, the headers once
   std::uint16_t number_ = 0;  // IPv4 identification of the last
   std::uint8_t flags_ = 0;    // TCP, of the last
-  std::array<Bytes, kMaxPieces> pieces_;
+  std::array<Bytes, Joins::kMostPieces> pieces_;
 };
 
 }  // namespace xfrmfs::engine
