@@ -9,6 +9,7 @@
 #include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include <fmt/core.h>
 
@@ -23,6 +24,7 @@ namespace {
 
 using engine::Batch;
 using engine::Buffer;
+using engine::Bytes;
 using engine::Family;
 using engine::IpAddress;
 using engine::kBatch;
@@ -36,6 +38,7 @@ using engine::SealedPacket;
 constexpr int kReceiveBuffer = 4 << 20;  // bytes; 2000 packets of 1500, with the kernel's overhead
 constexpr int kSendBuffer = 1 << 20;
 constexpr int kSendPatienceMs = 10;
+constexpr std::size_t kEnoughBytes = 128 * 1024;  // for one batch, to stay in the cache
 
 void set_option(int fd, int level, int option, int value, const char* name) {
   if (::setsockopt(fd, level, option, &value, sizeof value) != 0) throw_errno(name);
@@ -156,18 +159,22 @@ void add_control(msghdr& message, int level, int type, const Value& value) {
 
 /// Sends one datagram that is larger than the link's MTU through a socket without the header
 /// option, so that the kernel fragments it. The socket lives only for this: an open one would get
-/// copies of all ESP packets that arrive.
+/// copies of all ESP packets that arrive. Far from the fast path, so it may allocate.
 bool send_fragmented(const msghdr& whole, const std::string& underlay) noexcept try {
-  const iovec& datagram = *whole.msg_iov;
-  auto* const bytes = static_cast<std::byte*>(datagram.iov_base);
-  const auto header = engine::parse_ip_header({bytes, datagram.iov_len});
+  const std::span pieces(whole.msg_iov, whole.msg_iovlen);
+  std::vector<std::byte> datagram;
+  for (const iovec& piece : pieces) {
+    const auto* const bytes = static_cast<const std::byte*>(piece.iov_base);
+    datagram.insert(datagram.end(), bytes, bytes + piece.iov_len);
+  }
+  const auto header = engine::parse_ip_header(datagram);
   if (!header) return false;
   const bool is_ipv4 = header->family == Family::kIpv4;
   if (is_ipv4 && header->dont_fragment) return false;
 
   const FileDescriptor fd =
       open_raw(is_ipv4 ? AF_INET : AF_INET6, static_cast<int>(header->protocol), underlay);
-  iovec payload{bytes + header->header_size, header->total_size - header->header_size};
+  iovec payload{datagram.data() + header->header_size, header->total_size - header->header_size};
   alignas(cmsghdr) std::array<std::byte, 128> control{};
   msghdr message{};
   message.msg_name = whole.msg_name;
@@ -222,122 +229,130 @@ void EspSocket::receive(PacketPool& pool, Batch<SealedPacket>& batch) {
   if (!ipv6_first_) receive_ipv6(pool, batch);
 }
 
+EspSocket::Incoming::Incoming(Family family) {
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    msghdr& head = heads[i].msg_hdr;
+    head.msg_iov = &pieces[i];
+    head.msg_iovlen = 1;
+    if (family != Family::kIpv6) continue;
+    head.msg_name = &names[i];
+    head.msg_control = controls[i].bytes.data();
+  }
+}
+
 void EspSocket::receive_ipv4(PacketPool& pool, Batch<SealedPacket>& batch) {
   std::array<Buffer, kBatch> buffers;
-  const std::size_t count = receive_into(ipv4_.get(), 0, pool, kBatch - batch.size(), buffers);
+  Incoming& incoming = incoming_ipv4_;
+  const std::size_t count =
+      receive_into(ipv4_.get(), incoming, 0, pool, kBatch - batch.size(), buffers);
   for (std::size_t i = 0; i < count; ++i) {
-    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, received_.heads[i].msg_len)));
+    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, incoming.heads[i].msg_len)));
   }
 }
 
 void EspSocket::receive_ipv6(PacketPool& pool, Batch<SealedPacket>& batch) {
   if (!ipv6_) return;
   std::array<Buffer, kBatch> buffers;
+  Incoming& incoming = incoming_ipv6_;
   const std::size_t count =
-      receive_into(ipv6_.get(), kIpv6HeaderSize, pool, kBatch - batch.size(), buffers);
+      receive_into(ipv6_.get(), incoming, kIpv6HeaderSize, pool, kBatch - batch.size(), buffers);
   for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t size = received_.heads[i].msg_len;
-    const auto outer = ipv6_header_of(received_.heads[i].msg_hdr, received_.names[i]);
+    const std::size_t size = incoming.heads[i].msg_len;
+    const auto outer = ipv6_header_of(incoming.heads[i].msg_hdr, incoming.names[i]);
     if (!outer) continue;
     engine::write_outer_header(*outer, size, buffers[i].data() + kHeadroom);
     batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, kIpv6HeaderSize + size)));
   }
 }
 
-std::size_t EspSocket::receive_into(int fd, std::size_t skip, PacketPool& pool, std::size_t room,
-                                    std::array<Buffer, kBatch>& buffers) {
+std::size_t EspSocket::receive_into(int fd, Incoming& incoming, std::size_t skip, PacketPool& pool,
+                                    std::size_t room, std::array<Buffer, kBatch>& buffers) {
+  // What comes next is probably as large as what came last.
+  if (incoming.largest != 0) {
+    room = std::min(room, std::max(kEnoughBytes / incoming.largest, std::size_t{1}));
+  }
   std::size_t prepared = 0;
   for (; prepared < room; ++prepared) {
     buffers[prepared] = pool.take();
     if (!buffers[prepared]) break;
     // With the header in front an IPv6 packet may exceed kMaxTrain by it; the buffer has room.
-    received_.pieces[prepared] = {buffers[prepared].data() + kHeadroom + skip, kMaxTrain};
-    msghdr& head = received_.heads[prepared].msg_hdr;
-    head = {};
-    head.msg_name = &received_.names[prepared];
-    head.msg_namelen = sizeof received_.names[prepared];
-    head.msg_iov = &received_.pieces[prepared];
-    head.msg_iovlen = 1;
-    head.msg_control = received_.controls[prepared].bytes.data();
-    head.msg_controllen = Messages::kControlSize;
+    incoming.pieces[prepared] = {buffers[prepared].data() + kHeadroom + skip, kMaxTrain};
+    msghdr& head = incoming.heads[prepared].msg_hdr;
+    if (head.msg_name != nullptr) head.msg_namelen = sizeof incoming.names[prepared];
+    if (head.msg_control != nullptr) head.msg_controllen = Incoming::kControlSize;
   }
   if (prepared == 0) return 0;
-  const int count = ::recvmmsg(fd, received_.heads.data(), static_cast<unsigned>(prepared),
-                               MSG_DONTWAIT, nullptr);
-  return count < 0 ? 0 : static_cast<std::size_t>(count);
+  const int count =
+      ::recvmmsg(fd, incoming.heads.data(), static_cast<unsigned>(prepared), MSG_DONTWAIT, nullptr);
+  if (count <= 0) return 0;
+  incoming.largest = 0;
+  for (int i = 0; i < count; ++i) {
+    const std::size_t size = incoming.heads[static_cast<std::size_t>(i)].msg_len;
+    incoming.largest = std::max(incoming.largest, size);
+  }
+  return static_cast<std::size_t>(count);
 }
 
 void EspSocket::transmit(SealedPacket train) noexcept {
-  if (kept_.full()) unsent_ += flush();
+  const auto cut = TrainCut::of(std::as_const(train).bytes(), train.segment_size());
+  const bool is_ipv4 = cut && cut->header().family == Family::kIpv4;
+  if (!cut || (!is_ipv4 && !ipv6_)) {
+    unsent_ += cut ? cut->count() : 1;
+    return;
+  }
+  sockaddr_in to_ipv4{};
+  sockaddr_in6 to_ipv6{};
+  const auto& destination = cut->header().destination.storage();
+  Bytes to;
+  if (is_ipv4) {
+    to_ipv4.sin_family = AF_INET;
+    std::memcpy(&to_ipv4.sin_addr, destination.data(), sizeof to_ipv4.sin_addr);
+    to = std::as_bytes(std::span(&to_ipv4, 1));
+  } else {
+    to_ipv6.sin6_family = AF_INET6;
+    std::memcpy(&to_ipv6.sin6_addr, destination.data(), sizeof to_ipv6.sin6_addr);
+    to = std::as_bytes(std::span(&to_ipv6, 1));
+  }
+  DatagramQueue& queue = is_ipv4 ? outgoing_ipv4_ : outgoing_ipv6_;
+  for (std::size_t i = 0; i < cut->count(); ++i) {
+    if (!queue.has_room(cut->header().header_size)) send_queued();
+    queue.add(to, *cut, i);
+  }
   kept_.push(std::move(train));
+  if (kept_.full()) send_queued();
 }
 
 std::size_t EspSocket::flush() noexcept {
-  Batch<SealedPacket>& batch = kept_;
-  const std::size_t packets = batch.size() + std::exchange(unsent_, 0);
-  std::size_t sent = 0;
-  std::size_t count = prepare(batch, Family::kIpv4);
-  sent += count - send_prepared(ipv4_.get(), count);
-  if (ipv6_) {
-    count = prepare(batch, Family::kIpv6);
-    sent += count - send_prepared(ipv6_.get(), count);
-  }
-  batch.clear();
-  return packets - sent;
+  send_queued();
+  waited_ = false;
+  return std::exchange(unsent_, 0);
 }
 
-std::size_t EspSocket::prepare(Batch<SealedPacket>& batch, Family family) {
-  const bool is_ipv4 = family == Family::kIpv4;
-  std::size_t count = 0;
-  for (SealedPacket& packet : batch) {
-    if (packet.size() < engine::outer_header_size(family)) continue;
-    if (std::to_integer<unsigned>(packet.data()[0]) >> 4 != static_cast<unsigned>(family)) continue;
-
-    sockaddr_in6& name = sent_.names[count];
-    name = {};
-    if (is_ipv4) {
-      sockaddr_in destination{};
-      destination.sin_family = AF_INET;
-      std::memcpy(&destination.sin_addr, packet.data() + 16, sizeof destination.sin_addr);
-      std::memcpy(&name, &destination, sizeof destination);
-    } else {
-      name.sin6_family = AF_INET6;
-      std::memcpy(&name.sin6_addr, packet.data() + 24, sizeof name.sin6_addr);
-    }
-    sent_.pieces[count] = {packet.data(), packet.size()};
-    msghdr& head = sent_.heads[count].msg_hdr;
-    head = {};
-    head.msg_name = &name;
-    head.msg_namelen = is_ipv4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-    head.msg_iov = &sent_.pieces[count];
-    head.msg_iovlen = 1;
-    ++count;
-  }
-  return count;
+void EspSocket::send_queued() noexcept {
+  send_queue(ipv4_.get(), outgoing_ipv4_);
+  send_queue(ipv6_.get(), outgoing_ipv6_);
+  kept_.clear();
 }
 
-std::size_t EspSocket::send_prepared(int fd, std::size_t count) {
-  std::size_t unsent = 0;
-  bool waited = false;
-  for (std::size_t next = 0; next < count;) {
-    const int sent = ::sendmmsg(fd, &sent_.heads[next], static_cast<unsigned>(count - next), 0);
+void EspSocket::send_queue(int fd, DatagramQueue& queue) noexcept {
+  std::span<mmsghdr> rest = queue.messages();
+  while (!rest.empty()) {
+    const int sent = ::sendmmsg(fd, rest.data(), static_cast<unsigned>(rest.size()), 0);
     if (sent > 0) {
-      next += static_cast<std::size_t>(sent);
+      rest = rest.subspan(static_cast<std::size_t>(sent));
       continue;
     }
     if (errno == EINTR) continue;
-    if (errno == EAGAIN && !waited) {  // once per batch
-      waited = true;
+    if (errno == EAGAIN && !waited_) {
+      waited_ = true;
       pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
       std::ignore = ::poll(&ready, 1, kSendPatienceMs);
       continue;
     }
-    const bool fragmented =
-        errno == EMSGSIZE && send_fragmented(sent_.heads[next].msg_hdr, underlay_);
-    if (!fragmented) ++unsent;
-    ++next;
+    if (errno != EMSGSIZE || !send_fragmented(rest.front().msg_hdr, underlay_)) ++unsent_;
+    rest = rest.subspan(1);
   }
-  return unsent;
+  queue.clear();
 }
 
 }  // namespace xfrmfs::netio

@@ -18,6 +18,7 @@
 #include "engine/base/address.h"
 #include "netio/file_descriptor.h"
 #include "netio/ports.h"
+#include "netio/sealed_datagrams.h"
 
 namespace xfrmfs::netio {
 
@@ -33,18 +34,18 @@ class EspSocket final : public WirePort {
   explicit EspSocket(const Options& options);
 
   void receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) override;
-  /// Waits a moment if the socket's buffer is full, so that the TUN device's queue, and not our
-  /// drops, slow the senders down. A packet above the link's MTU is fragmented if its header
-  /// permits.
+  /// Each segment of a train is sent as a datagram of its own. Waits a moment if the socket's
+  /// buffer is full, so that the TUN device's queue, and not our drops, slow the senders down. A
+  /// datagram above the link's MTU is fragmented if its header permits.
   void transmit(engine::SealedPacket train) noexcept override;
   std::size_t flush() noexcept override;
   std::span<const int> descriptors() const override { return {polled_.data(), polled_count_}; }
 
  private:
-  /// What recvmmsg(2) and sendmmsg(2) want to see; rebuilt by every call.
-  struct Messages {
-    std::array<mmsghdr, engine::kBatch> heads;
-    std::array<iovec, engine::kBatch> pieces;
+  /// What recvmmsg(2) wants to see; prepared once. Only IPv6 needs names and ancillary data.
+  struct Incoming {
+    std::array<mmsghdr, engine::kBatch> heads{};
+    std::array<iovec, engine::kBatch> pieces{};
     std::array<sockaddr_in6, engine::kBatch> names;
     /// Destination, hop limit and traffic class.
     static constexpr std::size_t kControlSize =
@@ -53,29 +54,35 @@ class EspSocket final : public WirePort {
       std::array<std::byte, kControlSize> bytes;
     };
     std::array<Control, engine::kBatch> controls;
+    std::size_t largest = 0;  // datagram of the last call
+    explicit Incoming(engine::Family family);
   };
 
   void receive_ipv4(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
   void receive_ipv6(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
-  /// Takes as many buffers as the batch has room for and points `received_` at them, `skip` bytes
+  /// Takes as many buffers as the batch has room for and points `incoming` at them, `skip` bytes
   /// behind the head room. The number of packets that arrived.
-  std::size_t receive_into(int fd, std::size_t skip, engine::PacketPool& pool, std::size_t room,
-                           std::array<engine::Buffer, engine::kBatch>& buffers);
-  /// Points sent_ at the packets of one family; how many there are.
-  std::size_t prepare(engine::Batch<engine::SealedPacket>& batch, engine::Family family);
-  /// The number of the first `count` messages in sent_ that could not be sent.
-  std::size_t send_prepared(int fd, std::size_t count);
+  std::size_t receive_into(int fd, Incoming& incoming, std::size_t skip, engine::PacketPool& pool,
+                           std::size_t room, std::array<engine::Buffer, engine::kBatch>& buffers);
+  /// Sends what is in both queues, whose trains are not needed afterwards.
+  void send_queued() noexcept;
+  void send_queue(int fd, DatagramQueue& queue) noexcept;
 
   std::string underlay_;
   FileDescriptor ipv4_;
   FileDescriptor ipv6_;
   std::array<int, 2> polled_{};
   std::size_t polled_count_ = 0;
-  bool ipv6_first_ = false;  // the receiving thread's: the families take turns
-  Messages received_;        // the receiving thread's
-  Messages sent_;            // the sending thread's
-  engine::Batch<engine::SealedPacket> kept_;
+  // The receiving thread's.
+  bool ipv6_first_ = false;  // the families take turns
+  Incoming incoming_ipv4_{engine::Family::kIpv4};
+  Incoming incoming_ipv6_{engine::Family::kIpv6};
+  // The sending thread's.
+  DatagramQueue outgoing_ipv4_;
+  DatagramQueue outgoing_ipv6_;
+  engine::Batch<engine::SealedPacket> kept_;  // what the queues point at
   std::size_t unsent_ = 0;
+  bool waited_ = false;  // since the last flush()
 };
 
 }  // namespace xfrmfs::netio

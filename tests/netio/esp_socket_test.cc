@@ -16,8 +16,8 @@
 #include <poll.h>
 
 #include "engine/packet/ip_header.h"
-#include "tests/support/loopback_ports.h"
 #include "tests/support/network_namespace.h"
+#include "tests/support/sealed_train.h"
 
 namespace xfrmfs::netio {
 namespace {
@@ -28,20 +28,10 @@ using engine::Family;
 using engine::IpAddress;
 using engine::kBatch;
 using engine::kHeadroom;
-using engine::PacketBytes;
 using engine::PacketPool;
 using engine::SealedPacket;
-using test::LoopbackWirePort;
 
-struct Datagram {
-  std::string source = "127.0.0.1";
-  std::string destination = "127.0.0.1";
-  std::size_t payload_size = 100;  // of ESP, with SPI and sequence number
-  std::uint32_t spi = 0x1000;
-  std::uint8_t traffic_class = 0;
-  std::uint8_t hop_limit = 64;
-  bool dont_fragment = false;
-};
+using Datagram = test::SealedTrain;
 
 Datagram ipv6(std::size_t payload_size) {
   return {.source = "::1", .destination = "::1", .payload_size = payload_size};
@@ -49,34 +39,12 @@ Datagram ipv6(std::size_t payload_size) {
 
 class EspSocketTest : public test::NetworkNamespaceTest {
  protected:
-  SealedPacket build(const Datagram& datagram) {
-    const IpAddress source = *IpAddress::parse(datagram.source);
-    const std::size_t header_size = engine::outer_header_size(source.family());
-    engine::Buffer buffer = pool_.take();
-    std::byte* const at = buffer.data() + kHeadroom;
-    engine::write_outer_header({.source = source,
-                                .destination = *IpAddress::parse(datagram.destination),
-                                .protocol = engine::Protocol::kEsp,
-                                .traffic_class = datagram.traffic_class,
-                                .hop_limit = datagram.hop_limit,
-                                .dont_fragment = datagram.dont_fragment},
-                               datagram.payload_size, at);
-    std::byte* const payload = at + header_size;
-    for (std::size_t i = 0; i < datagram.payload_size; ++i) {
-      payload[i] = static_cast<std::byte>(i * 7);
-    }
-    if (datagram.payload_size >= 4) engine::store_be32(payload, datagram.spi);
-    return LoopbackWirePort::make(
-        PacketBytes(std::move(buffer), kHeadroom, header_size + datagram.payload_size));
-  }
+  SealedPacket build(const Datagram& datagram) { return test::seal(pool_, datagram); }
 
   /// The number unsent.
   std::size_t send(EspSocket& socket, const Datagram& datagram) {
-    Batch<SealedPacket> batch;
-    batch.push(build(datagram));
-    const std::size_t unsent = socket.send(batch);
-    EXPECT_TRUE(batch.empty());
-    return unsent;
+    socket.transmit(build(datagram));
+    return socket.flush();
   }
 
   /// Fills received_; false if nothing comes.
@@ -154,9 +122,10 @@ TEST_F(EspSocketTest, KeepsAddressesTrafficClassAndHopLimit) {
 
 TEST_F(EspSocketTest, SendsAndReceivesBatchOfBothFamilies) {
   EspSocket socket({});
-  Batch<SealedPacket> batch;
-  while (!batch.full()) batch.push(build(batch.size() % 2 == 0 ? Datagram{} : ipv6(100)));
-  EXPECT_EQ(socket.send(batch), 0u);
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    socket.transmit(build(i % 2 == 0 ? Datagram{} : ipv6(100)));
+  }
+  EXPECT_EQ(socket.flush(), 0u);
 
   ASSERT_TRUE(receive(socket));
   EXPECT_EQ(received_.size(), kBatch);
@@ -164,6 +133,83 @@ TEST_F(EspSocketTest, SendsAndReceivesBatchOfBothFamilies) {
                 received_,
                 [](const SealedPacket& packet) { return packet.data()[0] == std::byte{0x45}; }),
             kBatch / 2);
+}
+
+TEST_F(EspSocketTest, SendsEachSegmentOfATrainAsItsOwnDatagram) {
+  test::run("ip link set lo mtu 1500");
+  test::run("ip addr add 2001:db8::2/128 dev lo nodad");
+  EspSocket socket({});
+  for (const Datagram& ends :
+       {Datagram{}, Datagram{.source = "::1", .destination = "2001:db8::2"}}) {
+    Datagram train = ends;
+    train.payload_size = 64'000;  // more segments than one batch of messages has
+    train.segment_size = 400;
+    train.hop_limit = 9;
+    train.traffic_class = 2;
+    train.identification = 0xfff0;
+    const SealedPacket original = build(train);
+    const std::size_t header_size = original.size() - train.payload_size;
+    ASSERT_EQ(send(socket, train), 0u);
+    std::size_t at = header_size;
+    std::uint16_t identification = train.identification;
+    while (at < original.size()) {
+      ASSERT_TRUE(receive(socket));
+      for (const SealedPacket& packet : received_) {
+        const auto header = engine::parse_ip_header(packet.bytes());
+        ASSERT_TRUE(header);
+        EXPECT_EQ(header->total_size, packet.size());
+        EXPECT_EQ(header->hop_limit, 9);
+        EXPECT_EQ(header->traffic_class, 2);
+        if (header->family == Family::kIpv4 && identification != 0) {  // 0: the kernel chooses
+          EXPECT_EQ(engine::load_be16(packet.data() + 4), identification);
+        }
+        ++identification;
+        ASSERT_LE(at + packet.size() - header_size, original.size());
+        EXPECT_TRUE(std::ranges::equal(packet.bytes().subspan(header_size),
+                                       original.bytes().subspan(at, packet.size() - header_size)));
+        at += packet.size() - header_size;
+      }
+    }
+    EXPECT_EQ(at, original.size());
+  }
+}
+
+TEST_F(EspSocketTest, CountsEverySegmentThatHasNoRoute) {
+  EspSocket socket({});
+  socket.transmit(
+      build({.destination = "198.51.100.1", .payload_size = 1001, .segment_size = 100}));
+  EXPECT_EQ(socket.flush(), 11u);
+  EXPECT_EQ(socket.flush(), 0u);
+}
+
+TEST_F(EspSocketTest, FragmentsTheSegmentsThatTheLinkCannotCarry) {
+  test::run("ip link set lo mtu 1400");
+  EspSocket socket({});
+  socket.transmit(build({.payload_size = 3500, .segment_size = 1500}));
+  EXPECT_EQ(socket.flush(), 0u);
+  std::vector<std::size_t> sizes;
+  while (sizes.size() < 3 && receive(socket)) {
+    for (const SealedPacket& packet : received_) sizes.push_back(packet.size());
+  }
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{1520, 1520, 520}));
+}
+
+TEST_F(EspSocketTest, KeepsMoreTrainsThanABatchUntilTheyAreSent) {
+  EspSocket socket({});
+  for (std::size_t i = 0; i < 2 * kBatch + 3; ++i) socket.transmit(build({.payload_size = 40}));
+  EXPECT_EQ(socket.flush(), 0u);
+  EXPECT_EQ(pool_.available(), 3 * kBatch);
+  std::size_t count = 0;
+  while (count < 2 * kBatch + 3 && receive(socket)) count += received_.size();
+  EXPECT_EQ(count, 2 * kBatch + 3);
+}
+
+TEST_F(EspSocketTest, StopsReceivingWhenTheCacheIsFull) {
+  EspSocket socket({});
+  round_trip(socket, {.payload_size = 60'000});
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(send(socket, {.payload_size = 60'000}), 0u);
+  ASSERT_TRUE(receive(socket));
+  EXPECT_EQ(received_.size(), 2u);  // of which 128 KiB hold two
 }
 
 TEST_F(EspSocketTest, ReceivesNothingWhenNoBufferIsFree) {
@@ -177,12 +223,11 @@ TEST_F(EspSocketTest, ReceivesNothingWhenNoBufferIsFree) {
 
 TEST_F(EspSocketTest, CountsPacketsThatHaveNoRoute) {
   EspSocket socket({});
-  Batch<SealedPacket> batch;
-  batch.push(build({}));
-  batch.push(build({.source = "192.0.2.1", .destination = "198.51.100.1"}));
-  batch.push(build({.source = "2001:db8::1", .destination = "2001:db8:1::1"}));
-  batch.push(build({}));
-  EXPECT_EQ(socket.send(batch), 2u);
+  socket.transmit(build({}));
+  socket.transmit(build({.source = "192.0.2.1", .destination = "198.51.100.1"}));
+  socket.transmit(build({.source = "2001:db8::1", .destination = "2001:db8:1::1"}));
+  socket.transmit(build({}));
+  EXPECT_EQ(socket.flush(), 2u);
   ASSERT_TRUE(receive(socket));
   EXPECT_EQ(received_.size(), 2u);
 }
@@ -206,10 +251,9 @@ TEST_F(EspSocketTest, FragmentsWhatTheLinkCannotCarry) {
 TEST_F(EspSocketTest, DoesNotFragmentWhereTheHeaderForbidsIt) {
   test::run("ip link set lo mtu 1400");
   EspSocket socket({});
-  Batch<SealedPacket> batch;
-  batch.push(build({.payload_size = 3000, .dont_fragment = true}));
-  batch.push(build({.payload_size = 1380, .dont_fragment = true}));
-  EXPECT_EQ(socket.send(batch), 1u);
+  socket.transmit(build({.payload_size = 3000, .dont_fragment = true}));
+  socket.transmit(build({.payload_size = 1380, .dont_fragment = true}));
+  EXPECT_EQ(socket.flush(), 1u);
   ASSERT_TRUE(receive(socket));
   ASSERT_EQ(received_.size(), 1u);
   EXPECT_EQ(received_[0].size(), 1400u);
