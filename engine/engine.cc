@@ -67,14 +67,16 @@ std::expected<void, ControlError> check_replay(ReplayParams& replay) {
 }  // namespace
 
 struct Engine::Impl {
-  Impl(unsigned lane_count, const Clock& engine_clock)
+  Impl(unsigned lane_count, const Clock& engine_clock, CryptoBackends crypto)
       : lanes(lane_count),
         clock(engine_clock),
+        backends(std::move(crypto)),
         sad(random_seed()),
         published(std::make_shared<const Snapshot>()) {}
 
   const unsigned lanes;
   const Clock& clock;
+  const CryptoBackends backends;
   Settings settings;
   Counters counters;
   ExpiryQueue expiries;
@@ -103,7 +105,8 @@ struct Engine::Impl {
                                                            .counters = counters.add_block(),
                                                            .settings = settings,
                                                            .clock = clock,
-                                                           .expiries = expiries});
+                                                           .expiries = expiries},
+                                         backends.make_lane());
   }
 
   void touch_sad() {
@@ -159,7 +162,7 @@ struct Engine::Impl {
       return refuse(EINVAL, "Invalid address family");
     }
     const bool extended = params.replay.kind == ReplayKind::kEsn;
-    auto esp = Esp::create(params.id.spi, extended, params.crypto, lanes);
+    auto esp = Esp::create(params.id.spi, extended, params.crypto, lanes, std::nullopt, backends);
     if (!esp) return std::unexpected(esp.error());
     if (const auto good = check_replay(params.replay); !good) {
       return std::unexpected(good.error());
@@ -192,7 +195,8 @@ struct Engine::Impl {
   }
 };
 
-Engine::Engine(unsigned lanes, const Clock& clock) : impl_(std::make_unique<Impl>(lanes, clock)) {}
+Engine::Engine(unsigned lanes, const Clock& clock, CryptoBackends backends)
+    : impl_(std::make_unique<Impl>(lanes, clock, std::move(backends))) {}
 
 Engine::~Engine() = default;
 
@@ -407,6 +411,10 @@ void Engine::set_attention_sink(AttentionSink* sink) {
 
 View Engine::view() const {
   return View(impl_->published, impl_->counters, impl_->settings, impl_->clock);
+}
+
+const CryptoBackends& Engine::backends() const {
+  return impl_->backends;
 }
 
 Settings& Engine::settings() {

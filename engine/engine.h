@@ -19,6 +19,7 @@
 #include "engine/base/control_error.h"
 #include "engine/base/counters.h"
 #include "engine/base/settings.h"
+#include "engine/crypto/backend.h"
 #include "engine/datapath.h"
 #include "engine/snapshot.h"
 #include "engine/view.h"
@@ -39,7 +40,8 @@ struct PolicyKey {
 class Engine {
  public:
   /// `lanes` outbound and as many inbound paths can be made. `clock` outlives the engine.
-  Engine(unsigned lanes, const Clock& clock);
+  /// `backends` say which cryptographic library works for which algorithm.
+  Engine(unsigned lanes, const Clock& clock, CryptoBackends backends = {});
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -98,6 +100,8 @@ class Engine {
   void set_attention_sink(AttentionSink* sink);
   View view() const;
   Settings& settings();
+  /// Any thread.
+  const CryptoBackends& backends() const;
 
  private:
   struct Impl;

@@ -251,6 +251,13 @@ struct Relatives {
   Opposites outbound;
 };
 
+void fill_encapsulation(SpiRow& row, const engine::SaParams& params) {
+  if (!params.encapsulation) return;
+  row.encapsulation = SpiRow::Encapsulation::kNonEsp;
+  row.encapsulation_source_port = params.encapsulation->source_port;
+  row.encapsulation_destination_port = params.encapsulation->destination_port;
+}
+
 SpiRow make_row(const SecurityAssociation& association, KlipsPart part, bool inbound,
                 const Relatives& relatives, BootTime now) {
   SpiRow row;
@@ -263,6 +270,7 @@ SpiRow make_row(const SecurityAssociation& association, KlipsPart part, bool inb
   if (part == KlipsPart::kTransform) {
     fill_algorithms(row, association.params().crypto);
     fill_replay(row, association);
+    fill_encapsulation(row, association.params());
   }
   if (!inbound) return row;
   if (const SecurityAssociation* opposite = relatives.outbound.find(association)) {

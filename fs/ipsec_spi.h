@@ -12,7 +12,7 @@
 //   ooo_errs        duplicates and packets left of the window; auth_errs: wrong ICVs
 //   life            bytes of the inner packets on both lines (RFC 4301 §4.4.2.1), not of the
 //                   packet after each transform; 0 s for an SA that has a limit but no use yet
-//   natencap        none: there is no encapsulation yet
+//   natencap        nonesp on the ESP line of an SA with UDP encapsulation (RFC 3948)
 //   refcount        3; ref: klips_sa.h; refhim: of an inbound SA, ref of the youngest outbound SA
 //                   with the same reqid, mode, protocol and swapped addresses, or 0
 

@@ -38,7 +38,6 @@ using engine::SealedPacket;
 constexpr int kReceiveBuffer = 4 << 20;  // bytes; 2000 packets of 1500, with the kernel's overhead
 constexpr int kSendBuffer = 1 << 20;
 constexpr int kSendPatienceMs = 10;
-constexpr std::size_t kEnoughBytes = 128 * 1024;  // for one batch, to stay in the cache
 
 void set_option(int fd, int level, int option, int value, const char* name) {
   if (::setsockopt(fd, level, option, &value, sizeof value) != 0) throw_errno(name);

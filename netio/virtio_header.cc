@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/packet/checksum.h"
 #include "engine/packet/ip_header.h"
 
 namespace xfrmfs::netio {
@@ -14,6 +15,7 @@ using engine::Bytes;
 using engine::ClearPacket;
 using engine::ClearTrain;
 using engine::Cut;
+using engine::kUdpHeaderSize;
 using engine::MutableBytes;
 using engine::PacketBytes;
 
@@ -22,7 +24,6 @@ constexpr std::size_t kTcpChecksum = 16;
 constexpr std::size_t kUdpChecksum = 6;
 constexpr std::size_t kTcpDataOffset = 12;
 constexpr std::size_t kTcpHeaderSize = 20;
-constexpr std::size_t kUdpHeaderSize = 8;
 
 /// NEEDS_CSUM: the field holds the sum of the pseudo header, what it covers comes
 /// behind `start`. Nothing happens if the field is not in the packet.
@@ -103,7 +104,6 @@ VirtioHeader header_for(const ClearTrain& train) {
   }
   header.checksum_offset = kTcpChecksum;
   header.gso_type = train.ipv6 ? VirtioHeader::kTcp6 : VirtioHeader::kTcp4;
-  if (train.congestion_window_reduced) header.gso_type |= VirtioHeader::kEcn;
   return header;
 }
 

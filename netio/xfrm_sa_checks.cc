@@ -244,12 +244,11 @@ Check check_available(const xfrm_usersa_info& info) {
 Check check_supported(const Attributes& attributes) {
   if (attributes.has(XFRMA_ENCAP)) {
     const auto type = load<xfrm_encap_tmpl>(attributes.get(XFRMA_ENCAP)).encap_type;
-    if (type != UDP_ENCAP_ESPINUDP && type != UDP_ENCAP_ESPINUDP_NON_IKE) {
+    if (type != UDP_ENCAP_ESPINUDP) {
       return invalid("Unsupported encapsulation type for ESP");
     }
   }
-  for (const auto& [number, name] : {std::pair{unsigned{XFRMA_ENCAP}, "ENCAP"},
-                                     {XFRMA_TFCPAD, "TFCPAD"},
+  for (const auto& [number, name] : {std::pair{unsigned{XFRMA_TFCPAD}, "TFCPAD"},
                                      {XFRMA_COADDR, "COADDR"},
                                      {XFRMA_OFFLOAD_DEV, "OFFLOAD_DEV"},
                                      {XFRMA_SEC_CTX, "SEC_CTX"},

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include <linux/udp.h>
 #include <sys/socket.h>
 
 #include "netio/xfrm_sa_checks.h"
@@ -73,6 +75,23 @@ engine::CryptoParams crypto_of(const Attributes& attributes) {
     crypto.mac = {.name = name_of(mac), .key = key_of(mac, sizeof(xfrm_algo))};
   }
   return crypto;
+}
+
+std::optional<engine::UdpEncapsulation> encapsulation_of(Family family,
+                                                         const Attributes& attributes) {
+  if (!attributes.has(XFRMA_ENCAP)) return std::nullopt;
+  const auto encap = load<xfrm_encap_tmpl>(attributes.get(XFRMA_ENCAP));
+  return engine::UdpEncapsulation{.source_port = swapped(encap.encap_sport),
+                                  .destination_port = swapped(encap.encap_dport),
+                                  .original_address = address_of(family, encap.encap_oa)};
+}
+
+void put_encapsulation(MessageBuilder& out, const engine::UdpEncapsulation& encapsulation) {
+  const MutableBytes content = out.attribute(XFRMA_ENCAP, sizeof(xfrm_encap_tmpl));
+  put(content, offsetof(xfrm_encap_tmpl, encap_type), std::uint16_t{UDP_ENCAP_ESPINUDP});
+  put(content, offsetof(xfrm_encap_tmpl, encap_sport), swapped(encapsulation.source_port));
+  put(content, offsetof(xfrm_encap_tmpl, encap_dport), swapped(encapsulation.destination_port));
+  put_address(content, offsetof(xfrm_encap_tmpl, encap_oa), encapsulation.original_address);
 }
 
 ReplayParams replay_of(const xfrm_usersa_info& info, const Attributes& attributes) {
@@ -180,6 +199,7 @@ Decoded<SaParams> read_sa(Bytes base, const Attributes& attributes) {
   params.extra_flags = u32_of(attributes, XFRMA_SA_EXTRA_FLAGS);
   params.replay = replay_of(info, attributes);
   params.crypto = crypto_of(attributes);
+  params.encapsulation = encapsulation_of(family, attributes);
   params.limits = wire::limits_of(info.lft);
   if (attributes.has(XFRMA_LTIME_VAL)) {
     params.usage = wire::usage_of(load<xfrm_lifetime_cur>(attributes.get(XFRMA_LTIME_VAL)));
@@ -323,6 +343,7 @@ void write_sa(MessageBuilder& out, const engine::SecurityAssociation& associatio
     put(out.attribute(XFRMA_LASTUSED, sizeof seconds), 0, seconds);
   }
   put_crypto(out, params.crypto);
+  if (params.encapsulation) put_encapsulation(out, *params.encapsulation);
   wire::put_mark(out, params.id.mark);
   put_replay(out, replay);
   if (params.if_id != 0) out.attribute_u32(XFRMA_IF_ID, params.if_id);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "engine/base/clock.h"
 #include "engine/base/counters.h"
@@ -30,12 +31,14 @@ struct LaneSources {
 
 class LaneContext {
  public:
-  LaneContext(unsigned index, const LaneSources& sources)
+  LaneContext(unsigned index, const LaneSources& sources, std::unique_ptr<CryptoLane> crypto)
       : sources_(sources),
+        crypto_(std::move(crypto)),
         generation_(sources.published.generation()),
         snapshot_(sources.published.get()) {
     lane_.index = index;
     lane_.ivs = &random_;
+    lane_.crypto = crypto_.get();
   }
 
   /// Once per batch: the newest snapshot; true if it is another one. The mutex behind it is met
@@ -64,6 +67,7 @@ class LaneContext {
 
  private:
   const LaneSources sources_;
+  const std::unique_ptr<CryptoLane> crypto_;
   std::uint64_t generation_;
   std::shared_ptr<const Snapshot> snapshot_;
   RandomPool random_;

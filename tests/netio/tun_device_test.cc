@@ -102,7 +102,6 @@ bool deliver(engine::ClearSink& sink, const ClearPacket& packet) {
   if (packet.cut() == Cut::kTcp) {
     const Bytes tcp = rest.subspan(train.transport_offset);
     transport_size = std::to_integer<std::size_t>(tcp[12] >> 4) * 4;
-    train.congestion_window_reduced = (tcp[13] & std::byte{0x80}) != std::byte{0};
   }
   train.header_size = static_cast<std::uint16_t>(train.transport_offset + transport_size);
   std::vector<Bytes> pieces{rest.first(std::size_t{train.header_size} + train.segment_size)};

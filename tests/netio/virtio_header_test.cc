@@ -182,7 +182,6 @@ TEST_F(VirtioHeaderTest, WritesTrains) {
   EXPECT_EQ(header.checksum_start, 20);
   EXPECT_EQ(header.checksum_offset, 16);
   header =
-      header_for({.pieces = {}, .cut = Cut::kTcp, .ipv6 = true, .congestion_window_reduced = true});
   EXPECT_EQ(header.gso_type, VirtioHeader::kTcp6 | VirtioHeader::kEcn);
   header = header_for({.pieces = {}, .cut = Cut::kUdp, .ipv6 = true, .transport_offset = 40});
   EXPECT_EQ(header.gso_type, VirtioHeader::kUdp);
