@@ -9,6 +9,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -54,11 +55,11 @@ class LoopbackPort : public Port {
   }
 
   /// A packet as it comes from a port of this kind.
-  static Packet make(engine::PacketBytes bytes) {
+  static Packet make(engine::PacketBytes bytes, std::uint16_t segment_size = 0) {
     if constexpr (std::is_same_v<Packet, engine::ClearPacket>) {
       return Packet(std::move(bytes));
     } else {
-      return Port::received(std::move(bytes));
+      return Port::received(std::move(bytes), segment_size);
     }
   }
   static Packet make(engine::PacketPool& pool, const PacketText& text) {
