@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include <net/if.h>
@@ -19,9 +20,11 @@ namespace {
 
 constexpr std::uint32_t kMinMtu = 68;     // RFC 791: every link carries this much
 constexpr std::uint32_t kMaxMtu = 65535;  // the largest IP packet
-constexpr unsigned kMaxWorkers = 64;
+constexpr std::uint32_t kMaxWorkers = 64;
+constexpr std::uint32_t kMaxPort = 65535;
 constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1 /* NUL */;
 constexpr int kWrongUsage = 2;
+constexpr std::string_view kAuto = "auto";
 
 /// CLI11 asks a validator for a sentence; none means that the value is fine.
 using Complaint = std::string;
@@ -32,6 +35,21 @@ Complaint check_number(const std::string& text, std::uint32_t low, std::uint32_t
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   if (error == std::errc() && stop == end && number >= low && number <= high) return {};
   return fmt::format("\"{}\" is not a number from {} to {}", text, low, high);
+}
+
+Complaint check_workers(const std::string& text) {
+  if (text == kAuto) return {};
+  Complaint complaint = check_number(text, 1, kMaxWorkers);
+  if (!complaint.empty()) complaint += " and not \"auto\"";
+  return complaint;
+}
+
+/// A check for one of some words.
+auto one_of(std::vector<std::string_view> words) {
+  return [words = std::move(words)](const std::string& text) -> Complaint {
+    if (std::ranges::find(words, text) != words.end()) return {};
+    return fmt::format("\"{}\" is none of: {}", text, fmt::join(words, ", "));
+  };
 }
 
 /// As the kernel wants a new device to be named, without its name templates ("%d").
@@ -105,7 +123,30 @@ void add_mountpoint(CLI::App& command, std::string& mountpoint, const std::strin
   command.add_option("MOUNTPOINT", mountpoint, help)->required()->check(check_not_empty);
 }
 
-CLI::App& add_mount(CLI::App& app, MountOptions& options, std::string& mtu) {
+/// Options that are texts on the command line and something else in MountOptions.
+struct MountTexts {
+  std::string mtu;
+  std::string workers = "1";
+  std::string udp_port;
+  std::string offload{kAuto};
+  std::string crypto{kAuto};
+};
+
+/// All texts were checked.
+void convert(const MountTexts& texts, MountOptions& options) {
+  const auto number = [](const std::string& text) { return std::stoul(text); };
+  if (!texts.mtu.empty()) options.mtu = static_cast<std::uint32_t>(number(texts.mtu));
+  options.workers.reset();
+  if (texts.workers != kAuto) options.workers = static_cast<unsigned>(number(texts.workers));
+  if (!texts.udp_port.empty()) {
+    options.udp_port = static_cast<std::uint16_t>(number(texts.udp_port));
+  }
+  options.offload = texts.offload == kAuto;
+  if (texts.crypto == "openssl") options.crypto = CryptoBackend::kOpenssl;
+  if (texts.crypto == "ipsec-mb") options.crypto = CryptoBackend::kIpsecMb;
+}
+
+CLI::App& add_mount(CLI::App& app, MountOptions& options, MountTexts& texts) {
   CLI::App& mount = *app.add_subcommand("mount", "start an engine and mount its files");
   mount.footer(std::string(kMountExamples));
   add_mountpoint(mount, options.mountpoint, "an existing directory");
@@ -129,13 +170,31 @@ CLI::App& add_mount(CLI::App& app, MountOptions& options, std::string& mtu) {
                   "use only this interface for sealed packets (default: as routed)")
       ->type_name("IFNAME")
       ->check(check_interface_name);
-  mount.add_option("--mtu", mtu, "MTU of the TUN device (default: what fits into the underlay's)")
+  mount
+      .add_option("--mtu", texts.mtu,
+                  "MTU of the TUN device (default: what fits into the underlay's)")
       ->type_name("BYTES")
       ->check([](const std::string& text) { return check_number(text, kMinMtu, kMaxMtu); });
-  mount.add_option("--workers", options.workers, "pairs of packet threads")
-      ->type_name("N")
+  mount.add_option("--workers", texts.workers, "pairs of packet threads")
+      ->type_name("N|auto")
       ->capture_default_str()
-      ->check([](const std::string& text) { return check_number(text, 1, kMaxWorkers); });
+      ->check(check_workers);
+  mount.add_flag("--pin", options.pin, "keep each packet thread on a processor of its own");
+  mount
+      .add_option("--udp-port", texts.udp_port,
+                  "port for ESP in UDP, 0: none (default: 4500 if it is free)")
+      ->type_name("PORT")
+      ->check([](const std::string& text) { return check_number(text, 0, kMaxPort); });
+  mount
+      .add_option("--offload", texts.offload,
+                  "whether the TUN device leaves segmentation and checksums to others")
+      ->type_name("auto|off")
+      ->capture_default_str()
+      ->check(one_of({kAuto, "off"}));
+  mount.add_option("--crypto", texts.crypto, "library for cryptography")
+      ->type_name("auto|openssl|ipsec-mb")
+      ->capture_default_str()
+      ->check(one_of({kAuto, "openssl", "ipsec-mb"}));
   mount
       .add_option("--socket", options.socket,
                   "path of the control socket (default: /run/xfrmfs/PID.sock)")
@@ -197,13 +256,13 @@ std::variant<Command, ParseStop> parse_options(int argc, const char* const* argv
   MountOptions mount_options;
   UmountOptions umount_options;
   ExecOptions exec_options;
-  std::string mtu;
+  MountTexts mount_texts;
 
   CLI::App app("IPsec in user space, with files to look at it", "xfrmfs");
   app.set_version_flag("--version", "xfrmfs " XFRMFS_VERSION);
   app.footer(std::string(kExamples));
   app.require_subcommand(0, 1);
-  const CLI::App& mount = add_mount(app, mount_options, mtu);
+  const CLI::App& mount = add_mount(app, mount_options, mount_texts);
   const CLI::App& umount = add_umount(app, umount_options);
   const CLI::App& exec = add_exec(app, exec_options);
 
@@ -225,7 +284,7 @@ std::variant<Command, ParseStop> parse_options(int argc, const char* const* argv
   }
   if (!mount.parsed()) return wrong_usage("a command is required: mount, umount or exec");
 
-  if (!mtu.empty()) mount_options.mtu = static_cast<std::uint32_t>(std::stoul(mtu));
+  convert(mount_texts, mount_options);
   if (!mount_options.socket.empty()) {
     mount_options.socket = std::filesystem::absolute(mount_options.socket).string();
     const Complaint complaint = check_socket_path(mount_options.socket);

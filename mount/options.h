@@ -14,15 +14,22 @@
 
 namespace xfrmfs {
 
+/// Which library does the cryptography, where there is a choice.
+enum class CryptoBackend : std::uint8_t { kAuto, kOpenssl, kIpsecMb };
+
 struct MountOptions {
   std::string mountpoint;
   bool foreground = false;
   std::vector<std::string> fuse_options;  // each as after -o, commas included
   std::string netns;                      // name or path; empty: the caller's
   std::string tun = "ipsec0";
-  std::string underlay;              // interface; empty: any
-  std::optional<std::uint32_t> mtu;  // of the TUN device; none: from the underlay's
-  unsigned workers = 1;
+  std::string underlay;                   // interface; empty: any
+  std::optional<std::uint32_t> mtu;       // of the TUN device; none: from the underlay's
+  std::optional<unsigned> workers = 1;    // none: as many as suit the processors
+  bool pin = false;                       // workers to processors
+  std::optional<std::uint16_t> udp_port;  // none: 4500 if nobody else has it; 0: no ESP in UDP
+  bool offload = true;
+  CryptoBackend crypto = CryptoBackend::kAuto;
   std::string socket;  // absolute path; empty: /run/xfrmfs/<pid>.sock
 };
 

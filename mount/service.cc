@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <optional>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -14,12 +15,14 @@
 
 #include "mount/log.h"
 #include "mount/run_directory.h"
+#include "netio/esp_socket.h"
 #include "netio/rtnetlink.h"
 
 namespace xfrmfs {
 namespace {
 
 constexpr std::uint32_t kMinMtu = 68;
+constexpr std::uint16_t kDefaultUdpPort = 4500;  // RFC 3947 §4
 
 /// All signals wait while this lives. Threads made meanwhile never get any, so that the control
 /// thread gets them all.
@@ -64,7 +67,10 @@ Service::FuseThread::~FuseThread() {
 }
 
 Service::Service(const MountOptions& options)
-    : engine_(options.workers, clock_),
+    : cpus_(netio::allowed_cpus()),
+      lanes_(options.workers.value_or(netio::suggested_lanes(cpus_.size()))),
+      pin_(options.pin),
+      engine_(lanes_, clock_),
       signals_(io_, SIGTERM, SIGINT),
       housekeeping_(io_, engine_, [this] { nudge_workers(); }) {
   engine_.set_attention_sink(&housekeeping_);
@@ -85,18 +91,38 @@ Service::Service(const MountOptions& options)
       fs::FuseSession::Options{.mountpoint = options.mountpoint,
                                .source = socket,
                                .fuse_options = options.fuse_options});
-  summary_ = fmt::format("mounted={} tun={} workers={} socket={}", session_->mountpoint(),
-                         tun_->name(), options.workers, socket);
+  summary_ = fmt::format("mounted={} tun={} offload={} workers={} udp-port={} socket={}",
+                         session_->mountpoint(), tun_->name(), tun_->offloads().text(), lanes_,
+                         udp_port_, socket);
 }
 
 void Service::open_devices(const MountOptions& options) {
   const std::uint32_t mtu = tun_mtu(options);
-  for (unsigned lane = 0; lane < options.workers; ++lane) {
-    wires_.push_back(std::make_unique<netio::EspSocket>(netio::EspSocket::Options{
-        .lane = lane, .lanes = options.workers, .underlay = options.underlay}));
+  auto udp = open_udp(options);
+  for (unsigned lane = 0; lane < lanes_; ++lane) {
+    auto esp = std::make_unique<netio::EspSocket>(
+        netio::EspSocket::Options{.lane = lane, .lanes = lanes_, .underlay = options.underlay});
+    wires_.push_back(std::make_unique<netio::Wire>(std::move(esp), std::move(udp[lane])));
   }
-  tun_ = std::make_unique<netio::TunInterface>(
-      netio::TunInterface::Options{.name = options.tun, .queues = options.workers, .mtu = mtu});
+  tun_ = std::make_unique<netio::TunInterface>(netio::TunInterface::Options{
+      .name = options.tun, .queues = lanes_, .mtu = mtu, .offload = options.offload});
+}
+
+std::vector<std::unique_ptr<netio::UdpEncapSocket>> Service::open_udp(
+    const MountOptions& options) try {
+  std::vector<std::unique_ptr<netio::UdpEncapSocket>> sockets(lanes_);
+  const std::uint16_t port = options.udp_port.value_or(kDefaultUdpPort);
+  if (port == 0) return sockets;
+  for (unsigned lane = 0; lane < lanes_; ++lane) {
+    sockets[lane] = std::make_unique<netio::UdpEncapSocket>(netio::UdpEncapSocket::Options{
+        .lane = lane, .lanes = lanes_, .underlay = options.underlay, .port = port});
+  }
+  udp_port_ = port;
+  return sockets;
+} catch (const std::system_error& error) {
+  if (options.udp_port || error.code().value() != EADDRINUSE) throw;
+  log_notice(fmt::format("no ESP in UDP arrives: {}", error.what()));
+  return std::vector<std::unique_ptr<netio::UdpEncapSocket>>(lanes_);
 }
 
 void Service::run(Readiness& readiness) {
@@ -113,10 +139,15 @@ void Service::run(Readiness& readiness) {
 }
 
 void Service::start_workers() {
-  for (unsigned lane = 0; lane < wires_.size(); ++lane) {
+  for (unsigned lane = 0; lane < lanes_; ++lane) {
+    std::optional<netio::CpuPair> cpus;
+    if (pin_) {
+      cpus = netio::cpus_of_lane(lane, cpus_);
+      summary_ += fmt::format(" cpus{}={},{}", lane, cpus->outbound, cpus->inbound);
+    }
     workers_.push_back(std::make_unique<netio::Worker>(lane, tun_->queue(lane), *wires_[lane],
                                                        engine_.make_outbound(lane),
-                                                       engine_.make_inbound(lane)));
+                                                       engine_.make_inbound(lane), cpus));
   }
 }
 

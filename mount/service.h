@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One running engine with everything around it: devices, threads, control socket, mount.
 //
-//   TUN queues, ESP sockets -- workers -- engine -- control server, housekeeping, address watch
+//   TUN queues, wires -- workers -- engine -- control server, housekeeping, address watch
 //                                            \---- FUSE session
 //
 // Made in the order of the members and taken apart in reverse; a part that cannot be made takes
@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,10 +23,10 @@
 #include "netio/address_watch.h"
 #include "netio/asio.h"
 #include "netio/control_server.h"
-#include "netio/esp_socket.h"
 #include "netio/housekeeping.h"
 #include "netio/system_clock.h"
 #include "netio/tun_device.h"
+#include "netio/wire.h"
 #include "netio/worker.h"
 
 namespace xfrmfs {
@@ -52,9 +53,14 @@ class Service {
   };
 
   void open_devices(const MountOptions& options);
+  /// For all lanes; none if nobody asked for the port and it is taken.
+  std::vector<std::unique_ptr<netio::UdpEncapSocket>> open_udp(const MountOptions& options);
   void start_workers();
   void nudge_workers();
 
+  const std::vector<int> cpus_;  // that the program may use
+  const unsigned lanes_;
+  const bool pin_;
   netio::SystemClock clock_;
   fs::Tree tree_ = fs::make_tree();
   engine::Engine engine_;
@@ -62,7 +68,8 @@ class Service {
   netio::asio::signal_set signals_;
   netio::Housekeeping housekeeping_;
   std::unique_ptr<netio::TunInterface> tun_;
-  std::vector<std::unique_ptr<netio::EspSocket>> wires_;
+  std::uint16_t udp_port_ = 0;  // 0: none
+  std::vector<std::unique_ptr<netio::Wire>> wires_;
   std::unique_ptr<netio::AddressWatch> addresses_;
   std::unique_ptr<netio::ControlServer> control_;
   std::unique_ptr<fs::FuseSession> session_;

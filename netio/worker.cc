@@ -80,19 +80,25 @@ Worker::Half::Half() : pool(kPoolBuffers) {}
 
 Worker::Worker(unsigned lane, ClearPort& clear, WirePort& wire,
                std::unique_ptr<engine::OutboundPath> outbound,
-               std::unique_ptr<engine::InboundPath> inbound)
+               std::unique_ptr<engine::InboundPath> inbound, std::optional<CpuPair> cpus)
     : clear_(clear), wire_(wire) {
   outbound_.path = std::move(outbound);
   inbound_.path = std::move(inbound);
+  const std::string outbound_name = fmt::format("xfrmfs/out{}", lane);
+  const std::string inbound_name = fmt::format("xfrmfs/in{}", lane);
   try {
-    outbound_thread_ = std::jthread([this, name = fmt::format("xfrmfs/out{}", lane)] {
-      name_this_thread(name);
+    outbound_thread_ = std::jthread([this, outbound_name] {
+      name_this_thread(outbound_name);
       run_outbound();
     });
-    inbound_thread_ = std::jthread([this, name = fmt::format("xfrmfs/in{}", lane)] {
-      name_this_thread(name);
+    inbound_thread_ = std::jthread([this, inbound_name] {
+      name_this_thread(inbound_name);
       run_inbound();
     });
+    if (cpus) {
+      pin_thread(outbound_thread_.native_handle(), cpus->outbound, outbound_name);
+      pin_thread(inbound_thread_.native_handle(), cpus->inbound, inbound_name);
+    }
   } catch (...) {
     stop();
     throw;

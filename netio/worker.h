@@ -10,10 +10,12 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "engine/datapath.h"
+#include "netio/cpus.h"
 #include "netio/event_fd.h"
 #include "netio/ports.h"
 
@@ -22,10 +24,10 @@ namespace xfrmfs::netio {
 class Worker {
  public:
   /// Starts both threads. The ports outlive the worker; deliver() of `clear` is called by both
-  /// threads, everything else by one of them.
+  /// threads, everything else by one of them. With `cpus` each thread stays on its processor.
   Worker(unsigned lane, ClearPort& clear, WirePort& wire,
          std::unique_ptr<engine::OutboundPath> outbound,
-         std::unique_ptr<engine::InboundPath> inbound);
+         std::unique_ptr<engine::InboundPath> inbound, std::optional<CpuPair> cpus = {});
   /// Stops both threads after the batch they are at, and joins them.
   ~Worker();
   Worker(const Worker&) = delete;

@@ -52,13 +52,19 @@ TEST(OptionsTest, MountHasDefaults) {
   EXPECT_EQ(options.underlay, "");
   EXPECT_EQ(options.mtu, std::nullopt);
   EXPECT_EQ(options.workers, 1u);
+  EXPECT_FALSE(options.pin);
+  EXPECT_EQ(options.udp_port, std::nullopt);
+  EXPECT_TRUE(options.offload);
+  EXPECT_EQ(options.crypto, CryptoBackend::kAuto);
   EXPECT_EQ(options.socket, "");
 }
 
 TEST(OptionsTest, MountTakesAllOptions) {
   const auto options = parse_as<MountOptions>(
-      {"mount", "-f", "-o", "allow_other,ro", "/mnt", "-o", "noexec", "--netns", "blue", "--tun",
-       "tun7", "--underlay", "eth0", "--mtu", "1400", "--workers", "4", "--socket", "/run/a.sock"});
+      {"mount",   "-f",        "-o",       "allow_other,ro", "/mnt",       "-o",   "noexec",
+       "--netns", "blue",      "--tun",    "tun7",           "--underlay", "eth0", "--mtu",
+       "1400",    "--workers", "4",        "--pin",          "--udp-port", "4501", "--offload",
+       "off",     "--crypto",  "ipsec-mb", "--socket",       "/run/a.sock"});
   EXPECT_EQ(options.mountpoint, "/mnt");
   EXPECT_TRUE(options.foreground);
   EXPECT_EQ(options.fuse_options, (Arguments{"allow_other,ro", "noexec"}));
@@ -67,6 +73,10 @@ TEST(OptionsTest, MountTakesAllOptions) {
   EXPECT_EQ(options.underlay, "eth0");
   EXPECT_EQ(options.mtu, 1400u);
   EXPECT_EQ(options.workers, 4u);
+  EXPECT_TRUE(options.pin);
+  EXPECT_EQ(options.udp_port, 4501);
+  EXPECT_FALSE(options.offload);
+  EXPECT_EQ(options.crypto, CryptoBackend::kIpsecMb);
   EXPECT_EQ(options.socket, "/run/a.sock");
 }
 
@@ -75,6 +85,8 @@ TEST(OptionsTest, MountTakesEdgesOfRanges) {
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--mtu", "65535"}).mtu, 65535u);
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--workers", "1"}).workers, 1u);
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--workers", "64"}).workers, 64u);
+  EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--udp-port", "0"}).udp_port, 0);
+  EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--udp-port", "65535"}).udp_port, 65535);
   const std::string longest_name(15, 'x');
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--tun", longest_name}).tun, longest_name);
   const std::string longest_path = "/" + std::string(106, 'x');
@@ -86,6 +98,15 @@ TEST(OptionsTest, MountMakesSocketPathAbsolute) {
   const auto options = parse_as<MountOptions>({"mount", "/mnt", "--socket", "a.sock"});
   EXPECT_TRUE(options.socket.starts_with('/')) << options.socket;
   EXPECT_TRUE(options.socket.ends_with("/a.sock")) << options.socket;
+}
+
+TEST(OptionsTest, MountTakesWords) {
+  EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--workers", "auto"}).workers, std::nullopt);
+  EXPECT_TRUE(parse_as<MountOptions>({"mount", "/mnt", "--offload", "auto"}).offload);
+  EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--crypto", "auto"}).crypto,
+            CryptoBackend::kAuto);
+  EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--crypto", "openssl"}).crypto,
+            CryptoBackend::kOpenssl);
 }
 
 TEST(OptionsTest, UmountTakesMountpoint) {
@@ -117,9 +138,9 @@ TEST(OptionsTest, HelpAndVersionAreNoMistakes) {
 
 TEST(OptionsTest, HelpOfMountNamesEveryOption) {
   const std::string help = parse_stop({"mount", "--help"}).text;
-  for (const char* word :
-       {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu", "--workers",
-        "--socket", "ipsec0", "/run/xfrmfs/PID.sock", "Examples:"}) {
+  for (const char* word : {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu",
+                           "--workers", "--pin", "--udp-port", "--offload", "--crypto", "--socket",
+                           "ipsec0", "/run/xfrmfs/PID.sock", "Examples:"}) {
     EXPECT_TRUE(help.contains(word)) << word;
   }
 }
@@ -166,6 +187,11 @@ const Mistake kMistakes[] = {
     {"MtuMissing", {"mount", "/mnt", "--mtu"}, {"--mtu"}},
     {"NoWorkers", {"mount", "/mnt", "--workers", "0"}, {"--workers", "\"0\""}},
     {"TooManyWorkers", {"mount", "/mnt", "--workers", "65"}, {"--workers", "\"65\""}},
+    {"WorkersOtherWord", {"mount", "/mnt", "--workers", "all"}, {"--workers", "\"all\"", "auto"}},
+    {"UdpPortTooLarge", {"mount", "/mnt", "--udp-port", "65536"}, {"--udp-port", "\"65536\""}},
+    {"UdpPortNoNumber", {"mount", "/mnt", "--udp-port", "ipsec"}, {"--udp-port", "\"ipsec\""}},
+    {"OffloadOtherWord", {"mount", "/mnt", "--offload", "on"}, {"--offload", "\"on\"", "off"}},
+    {"CryptoOtherWord", {"mount", "/mnt", "--crypto", "x"}, {"--crypto", "\"x\"", "ipsec-mb"}},
     {"TunNameTooLong",
      {"mount", "/mnt", "--tun", "abcdefghijklmnop"},
      {"--tun", "\"abcdefghijklmnop\"", "15"}},

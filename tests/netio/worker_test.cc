@@ -49,6 +49,12 @@ bool wait_until(const Condition& happened) {
 struct Tally {
   std::atomic<std::size_t> refreshes{0};
   std::atomic<std::size_t> unsent{0};
+  std::atomic<std::size_t> cpus{0};  // that the threads may use, at each refresh
+
+  void refresh() {
+    cpus += allowed_cpus().size();
+    ++refreshes;
+  }
 };
 
 /// "Seals" by passing on; what begins with '!' becomes a reply.
@@ -68,7 +74,7 @@ class PassingOutbound final : public OutboundPath {
     }
     batch.clear();
   }
-  void refresh() noexcept override { ++tally_.refreshes; }
+  void refresh() noexcept override { tally_.refresh(); }
   void count_unsent(std::size_t packets) noexcept override { tally_.unsent += packets; }
 
  private:
@@ -86,7 +92,7 @@ class PassingInbound final : public InboundPath {
     }
     batch.clear();
   }
-  void refresh() noexcept override { ++tally_.refreshes; }
+  void refresh() noexcept override { tally_.refresh(); }
 
  private:
   Tally& tally_;
@@ -146,6 +152,15 @@ TEST_F(WorkerTest, RefreshesBothPathsWhenNudged) {
   const auto worker = start();
   worker->nudge();
   EXPECT_TRUE(wait_until([this] { return tally_.refreshes >= 2; }));
+}
+
+TEST_F(WorkerTest, PinsItsThreads) {
+  const int cpu = allowed_cpus().back();
+  Worker worker(0, clear_, wire_, std::make_unique<PassingOutbound>(tally_),
+                std::make_unique<PassingInbound>(tally_), CpuPair{cpu, cpu});
+  worker.nudge();
+  ASSERT_TRUE(wait_until([this] { return tally_.refreshes >= 2; }));
+  EXPECT_EQ(tally_.cpus, tally_.refreshes);
 }
 
 TEST_F(WorkerTest, StopsWhilePacketsFlow) {
