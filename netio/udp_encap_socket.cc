@@ -21,19 +21,15 @@ namespace {
 using engine::Batch;
 using engine::Buffer;
 using engine::Bytes;
-using engine::Family;
-using engine::IpAddress;
 using engine::kBatch;
 using engine::kHeadroom;
 using engine::kIpv4HeaderSize;
 using engine::kIpv6HeaderSize;
+using engine::kUdpHeaderSize;
 using engine::PacketBytes;
 using engine::PacketPool;
 using engine::SealedPacket;
 
-constexpr std::size_t kUdpHeaderSize = 8;
-constexpr std::size_t kSpiSize = 4;
-constexpr std::byte kKeepAlive{0xff};
 /// Of an IPv4 datagram, and so of all that one UDP_SEGMENT call sends.
 constexpr std::size_t kMostPayload = 65535 - kIpv4HeaderSize - kUdpHeaderSize;
 /// Of an IPv6 datagram; with its headers it may exceed kMaxTrain, but not the buffer.
@@ -89,66 +85,6 @@ void spread_over_lanes(int fd, unsigned lanes) {
   }
 }
 
-// --- Arriving.
-
-template <class Value>
-Value control_value(const cmsghdr* control) {
-  Value value{};
-  std::memcpy(&value, CMSG_DATA(control), sizeof value);
-  return value;
-}
-
-template <class Address>
-IpAddress to_address(Family family, const Address& address) {
-  return IpAddress::from(family, std::as_bytes(std::span(&address, 1)).data());
-}
-
-/// What the kernel tells about a message besides its payload.
-struct Arrival {
-  engine::OuterHeader outer;
-  std::uint16_t source_port = 0;
-  std::size_t segment_size = 0;
-};
-
-/// Nothing if the destination is missing.
-std::optional<Arrival> read_arrival(msghdr& message) {
-  Arrival arrival;
-  engine::OuterHeader& outer = arrival.outer;
-  outer.protocol = engine::Protocol::kUdp;
-  const auto& name = *static_cast<const sockaddr_in6*>(message.msg_name);
-  arrival.source_port = ntohs(name.sin6_port);  // sin_port is at the same place
-  if (name.sin6_family == AF_INET) {
-    sockaddr_in ipv4;
-    std::memcpy(&ipv4, &name, sizeof ipv4);
-    outer.source = to_address(Family::kIpv4, ipv4.sin_addr);
-  } else {
-    outer.source = to_address(Family::kIpv6, name.sin6_addr);
-  }
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    const auto is = [c](int level, int type, std::size_t size) {
-      return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(size);
-    };
-    if (is(IPPROTO_IP, IP_PKTINFO, sizeof(in_pktinfo))) {
-      outer.destination = to_address(Family::kIpv4, control_value<in_pktinfo>(c).ipi_addr);
-    } else if (is(IPPROTO_IPV6, IPV6_PKTINFO, sizeof(in6_pktinfo))) {
-      outer.destination = to_address(Family::kIpv6, control_value<in6_pktinfo>(c).ipi6_addr);
-    } else if (is(IPPROTO_IP, IP_TOS, 1)) {
-      outer.traffic_class = control_value<std::uint8_t>(c);
-    } else if (is(IPPROTO_IPV6, IPV6_TCLASS, sizeof(int))) {
-      outer.traffic_class = static_cast<std::uint8_t>(control_value<int>(c));
-    } else if (is(IPPROTO_IP, IP_TTL, sizeof(int)) ||
-               is(IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(int))) {
-      outer.hop_limit = static_cast<std::uint8_t>(control_value<int>(c));
-    } else if (is(IPPROTO_UDP, UDP_GRO, sizeof(int))) {
-      arrival.segment_size = static_cast<std::uint16_t>(control_value<int>(c));
-    }
-  }
-  if (outer.destination.family() != outer.source.family()) return std::nullopt;
-  return arrival;
-}
-
-// --- Leaving.
-
 bool is_ipv4(const SealedPacket& train) {
   return train.data()[0] >> 4 == std::byte{4};
 }
@@ -185,65 +121,7 @@ bool same_headers(const SealedPacket& a, const SealedPacket& b) {
   return same(0, 4) && same(7, 1) && same(8, 32 + 4);
 }
 
-/// Appends one ancillary value; `message.msg_controllen` counts what is there already.
-template <class Value>
-void add_control(msghdr& message, int level, int type, const Value& value) {
-  cmsghdr head{};
-  head.cmsg_len = CMSG_LEN(sizeof value);
-  head.cmsg_level = level;
-  head.cmsg_type = type;
-  auto* const at = static_cast<std::byte*>(message.msg_control) + message.msg_controllen;
-  std::memcpy(at, &head, sizeof head);
-  std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
-  message.msg_controllen += CMSG_SPACE(sizeof value);
-}
-
-constexpr std::size_t kSegmentControl = CMSG_SPACE(sizeof(std::uint16_t));
-
-void write_name_and_controls(const SealedPacket& train, sockaddr_in6& name, msghdr& message) {
-  const std::byte* const ip = train.data();
-  const std::byte* const udp = ip + ip_header_size(train);
-  message.msg_controllen = 0;
-  if (is_ipv4(train)) {
-    sockaddr_in peer{};
-    peer.sin_family = AF_INET;
-    std::memcpy(&peer.sin_port, udp + 2, sizeof peer.sin_port);
-    std::memcpy(&peer.sin_addr, ip + 16, sizeof peer.sin_addr);
-    std::memcpy(&name, &peer, sizeof peer);
-    message.msg_namelen = sizeof peer;
-    in_pktinfo info{};
-    std::memcpy(&info.ipi_spec_dst, ip + 12, sizeof info.ipi_spec_dst);
-    add_control(message, IPPROTO_IP, IP_PKTINFO, info);
-    add_control(message, IPPROTO_IP, IP_TOS, std::to_integer<int>(ip[1]));
-    add_control(message, IPPROTO_IP, IP_TTL, std::to_integer<int>(ip[8]));
-    return;
-  }
-  name = {};
-  name.sin6_family = AF_INET6;
-  std::memcpy(&name.sin6_port, udp + 2, sizeof name.sin6_port);
-  std::memcpy(&name.sin6_addr, ip + 24, sizeof name.sin6_addr);
-  message.msg_namelen = sizeof name;
-  in6_pktinfo info{};
-  std::memcpy(&info.ipi6_addr, ip + 8, sizeof info.ipi6_addr);
-  add_control(message, IPPROTO_IPV6, IPV6_PKTINFO, info);
-  const auto traffic_class = static_cast<int>(engine::load_be32(ip) >> 20 & 0xff);
-  add_control(message, IPPROTO_IPV6, IPV6_TCLASS, traffic_class);
-  add_control(message, IPPROTO_IPV6, IPV6_HOPLIMIT, std::to_integer<int>(ip[7]));
-}
-
 }  // namespace
-
-std::optional<EspInUdp> esp_in_udp(Bytes payload, std::size_t segment_size) {
-  std::size_t size = payload.size();
-  if (segment_size == 0 || segment_size > size) segment_size = size;
-  // Of a train only the last segments can be that short, for the others are as long as the first.
-  while (size != 0 && (size - 1) % segment_size == 0 && payload[size - 1] == kKeepAlive) --size;
-  if (size == 0 && !payload.empty()) return std::nullopt;
-  if (size > segment_size) return EspInUdp{size, static_cast<std::uint16_t>(segment_size)};
-  const bool is_ike = size >= kSpiSize && engine::load_be32(payload.data()) == 0;
-  if (is_ike) return std::nullopt;
-  return EspInUdp{size, 0};
-}
 
 UdpEncapSocket::Messages::Messages() {
   for (std::size_t i = 0; i < kBatch; ++i) {
@@ -324,7 +202,7 @@ void UdpEncapSocket::receive_from(Side& side, PacketPool& pool, Batch<SealedPack
       if (!buffers[armed]) break;
       messages.pieces[armed] = {buffers[armed].data() + payload_at, kMostReceived};
       messages.heads[armed].msg_hdr.msg_namelen = sizeof messages.names[armed];
-      messages.heads[armed].msg_hdr.msg_controllen = Control::kSize;
+      messages.heads[armed].msg_hdr.msg_controllen = UdpControl::kSize;
     }
     if (armed == 0) return;
     const int got = ::recvmmsg(side.fd.get(), messages.heads.data(), static_cast<unsigned>(armed),
@@ -418,7 +296,7 @@ std::size_t UdpEncapSocket::send_run(std::size_t first) noexcept {
 void UdpEncapSocket::begin(std::size_t message, SealedPacket& train) noexcept {
   msghdr& head = sent_.heads[message].msg_hdr;
   head.msg_iovlen = 1;
-  write_name_and_controls(train, sent_.names[message], head);
+  write_departure(train, head);
   const std::size_t size = payload_of(train).size();
   const std::size_t segment = first_segment(train);
   outgoing_[message] = {.segment_size = segment,
@@ -448,8 +326,7 @@ bool UdpEncapSocket::extend(std::size_t message, const SealedPacket& train,
 void UdpEncapSocket::send_messages(Side& side, std::size_t count) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     if (outgoing_[i].segments == 1) continue;
-    add_control(sent_.heads[i].msg_hdr, IPPROTO_UDP, UDP_SEGMENT,
-                static_cast<std::uint16_t>(outgoing_[i].segment_size));
+    add_segment_size(sent_.heads[i].msg_hdr, static_cast<std::uint16_t>(outgoing_[i].segment_size));
   }
   for (std::size_t next = 0; next < count;) {
     if (!side.cuts && outgoing_[next].segments > 1) {
@@ -477,7 +354,7 @@ void UdpEncapSocket::send_messages(Side& side, std::size_t count) noexcept {
 
 void UdpEncapSocket::send_cut(Side& side, std::size_t message) noexcept {
   msghdr whole = sent_.heads[message].msg_hdr;
-  whole.msg_controllen -= kSegmentControl;
+  remove_segment_size(whole);
   const std::span<const iovec> pieces(whole.msg_iov, whole.msg_iovlen);
   iovec segment{};
   whole.msg_iov = &segment;

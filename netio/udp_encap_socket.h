@@ -13,29 +13,16 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "engine/base/bytes.h"
 #include "netio/file_descriptor.h"
 #include "netio/ports.h"
+#include "netio/udp_message.h"
 
 namespace xfrmfs::netio {
-
-/// What is left of a UDP payload once those things are gone that are no ESP.
-struct EspInUdp {
-  std::size_t size = 0;
-  std::uint16_t segment_size = 0;  // as in SealedPacket
-  bool operator==(const EspInUdp&) const = default;
-};
-
-/// RFC 3948 §2.2, §2.3: a single byte 0xff keeps a NAT mapping alive, four zero bytes in front mean
-/// IKE. Nothing if that is all. `segment_size`: of the datagrams that the kernel joined, the last
-/// may be shorter; 0: there is one.
-std::optional<EspInUdp> esp_in_udp(engine::Bytes payload, std::size_t segment_size);
 
 class UdpEncapSocket final : public WirePort {
  public:
@@ -63,19 +50,13 @@ class UdpEncapSocket final : public WirePort {
   std::span<const int> descriptors() const override { return {polled_.data(), polled_count_}; }
 
  private:
-  /// Ancillary data of one message: local address, hop limit, traffic class, segment size.
-  struct alignas(cmsghdr) Control {
-    static constexpr std::size_t kSize =
-        CMSG_SPACE(sizeof(in6_pktinfo)) + 3 * CMSG_SPACE(sizeof(int));
-    std::array<std::byte, kSize> bytes;
-  };
   /// What recvmmsg(2) and sendmmsg(2) want to see. Whatever stays the same is written once.
   struct Messages {
     Messages();
     std::array<mmsghdr, engine::kBatch> heads{};
     std::array<iovec, engine::kBatch> pieces{};
     std::array<sockaddr_in6, engine::kBatch> names{};
-    std::array<Control, engine::kBatch> controls{};
+    std::array<UdpControl, engine::kBatch> controls{};
   };
   /// One family.
   struct Side {

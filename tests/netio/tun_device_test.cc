@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include "engine/packet/checksum.h"
 #include "engine/packet/ip_header.h"
 #include "netio/event_fd.h"
 #include "netio/rtnetlink.h"
