@@ -33,6 +33,10 @@ std::optional<Backend> only_one(BackendPreference preference) {
   return std::nullopt;
 }
 
+std::uint64_t sum(const BackendTrial& trial) {
+  return std::uint64_t{trial.nanoseconds.seal} + trial.nanoseconds.open;
+}
+
 /// One library with one algorithm. `backends` has it do everything.
 BackendTrial try_out(const TestedAlgorithm& algorithm, const CryptoBackends& backends,
                      CryptoLane* lane, SelfTest& test) {
@@ -49,13 +53,15 @@ BackendTrial try_out(const TestedAlgorithm& algorithm, const CryptoBackends& bac
 
 /// From how many packets on `many`, for which any number up to its width takes as long as one,
 /// beats `one`.
-std::size_t shortest_run(const TestedAlgorithm& algorithm, const CryptoBackends& one,
-                         const CryptoBackends& many, CryptoLane* lane, SelfTest& test) {
+SealAndOpen<std::size_t> shortest_run(const TestedAlgorithm& algorithm, const CryptoBackends& one,
+                                      const CryptoBackends& many, CryptoLane* lane,
+                                      SelfTest& test) {
   const CryptoParams params = algorithm.params(algorithm.answers.front());
   const auto factory = make_sealer_factory(params, many);
-  if (!(*factory)->interleaves()) return 1;
-  const std::uint32_t alone = test.time(**make_sealer_factory(params, one), nullptr, 1);
-  return test.time(**factory, lane, 1) / alone + 1;
+  if (!(*factory)->interleaves()) return {1, 1};
+  const auto alone = test.time(**make_sealer_factory(params, one), nullptr, 1);
+  const auto any = test.time(**factory, lane, 1);
+  return {any.seal / alone.seal + 1, any.open / alone.open + 1};
 }
 
 }  // namespace
@@ -115,8 +121,7 @@ CryptoBackends CryptoBackends::select(BackendPreference preference) {
       trial = try_out(algorithm, candidates[index_of(backend)], lane.get(), test);
       if (trial.state != State::kRight) continue;
       if (!row.chosen || backend == wanted ||
-          (row.chosen != wanted &&
-           trial.nanoseconds < row.trials[index_of(*row.chosen)].nanoseconds)) {
+          (row.chosen != wanted && sum(trial) < sum(row.trials[index_of(*row.chosen)]))) {
         row.chosen = backend;
       }
     }

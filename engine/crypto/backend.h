@@ -32,6 +32,13 @@ enum class BackendPreference : std::uint8_t { kAuto, kOpenssl, kIpsecMb };
 /// "auto", "openssl", "ipsec-mb".
 std::optional<BackendPreference> parse_backend_preference(std::string_view text);
 
+/// One number for each of the two things a sealer does.
+template <class T>
+struct SealAndOpen {
+  T seal{};
+  T open{};
+};
+
 /// How one library did with one algorithm.
 struct BackendTrial {
   enum class State : std::uint8_t {
@@ -41,8 +48,8 @@ struct BackendTrial {
     kRight,
   };
   State state = State::kNotTried;
-  /// Per packet of 1408 bytes in runs of 32, mean of sealing and opening; 0: not measured.
-  std::uint32_t nanoseconds = 0;
+  /// Per packet of 1408 bytes in runs of 32; 0: not measured.
+  SealAndOpen<std::uint32_t> nanoseconds{};
 };
 
 /// A row of the table.
@@ -54,7 +61,7 @@ struct BackendChoice {
   std::array<BackendTrial, kBackends.size()> trials{};
   /// Runs shorter than this are OpenSSL's all the same: working on many packets at a time is slow
   /// for a few.
-  std::size_t shortest_run = 1;
+  SealAndOpen<std::size_t> shortest_run{1, 1};
 };
 
 /// A value; any number of them in a process. const members: any thread.

@@ -16,12 +16,10 @@ class Present final : public Library {
                                                    const AeadParams& params) const override {
     return make_gcm_factory(*manager_, algorithm, params);
   }
-  std::unique_ptr<SealerFactory> make_etm_factory(const CipherAlgorithm& cipher,
-                                                  const CipherParams& cipher_params,
-                                                  const MacAlgorithm& mac,
-                                                  const MacParams& mac_params,
-                                                  std::unique_ptr<SealerFactory> single,
-                                                  std::size_t shortest_run) const override {
+  std::unique_ptr<SealerFactory> make_etm_factory(
+      const CipherAlgorithm& cipher, const CipherParams& cipher_params, const MacAlgorithm& mac,
+      const MacParams& mac_params, std::unique_ptr<SealerFactory> single,
+      SealAndOpen<std::size_t> shortest_run) const override {
     return make_cbc_factory(*manager_, cipher, cipher_params, mac, mac_params, std::move(single),
                             shortest_run);
   }

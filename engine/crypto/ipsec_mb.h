@@ -31,12 +31,10 @@ class Library {
   virtual std::unique_ptr<SealerFactory> make_aead_factory(const AeadAlgorithm& algorithm,
                                                            const AeadParams& params) const = 0;
   /// `single` does the runs that are shorter than `shortest_run`.
-  virtual std::unique_ptr<SealerFactory> make_etm_factory(const CipherAlgorithm& cipher,
-                                                          const CipherParams& cipher_params,
-                                                          const MacAlgorithm& mac,
-                                                          const MacParams& mac_params,
-                                                          std::unique_ptr<SealerFactory> single,
-                                                          std::size_t shortest_run) const = 0;
+  virtual std::unique_ptr<SealerFactory> make_etm_factory(
+      const CipherAlgorithm& cipher, const CipherParams& cipher_params, const MacAlgorithm& mac,
+      const MacParams& mac_params, std::unique_ptr<SealerFactory> single,
+      SealAndOpen<std::size_t> shortest_run) const = 0;
   /// Null if memory is short.
   virtual std::unique_ptr<CryptoLane> make_lane() const = 0;
 };

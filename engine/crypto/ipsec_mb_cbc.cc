@@ -150,7 +150,7 @@ class CbcKeys {
 class CbcSealer final : public Sealer {
  public:
   CbcSealer(std::shared_ptr<const CbcKeys> keys, std::unique_ptr<Sealer> single,
-            std::size_t shortest_run, std::size_t icv_size, bool extended)
+            SealAndOpen<std::size_t> shortest_run, std::size_t icv_size, bool extended)
       : keys_(std::move(keys)),
         single_(std::move(single)),
         shortest_run_(shortest_run),
@@ -162,7 +162,7 @@ class CbcSealer final : public Sealer {
     while (!run.empty()) {
       const auto chunk = run.first(std::min(run.size(), kBurst));
       run = run.subspan(chunk.size());
-      if (chunk.size() < shortest_run_) {
+      if (chunk.size() < shortest_run_.seal) {
         single_->seal(chunk, nullptr);
       } else {
         seal_chunk(chunk, static_cast<CbcLane&>(*lane));
@@ -175,7 +175,7 @@ class CbcSealer final : public Sealer {
     while (!run.empty()) {
       const auto chunk = run.first(std::min(run.size(), kBurst));
       run = run.subspan(chunk.size());
-      if (chunk.size() < shortest_run_) {
+      if (chunk.size() < shortest_run_.open) {
         single_->open(chunk, nullptr);
       } else {
         open_chunk(chunk, static_cast<CbcLane&>(*lane));
@@ -264,7 +264,7 @@ class CbcSealer final : public Sealer {
 
   const std::shared_ptr<const CbcKeys> keys_;
   const std::unique_ptr<Sealer> single_;
-  const std::size_t shortest_run_;
+  const SealAndOpen<std::size_t> shortest_run_;
   const std::size_t icv_size_;
   const bool extended_;
 };
@@ -272,7 +272,7 @@ class CbcSealer final : public Sealer {
 class CbcFactory final : public SealerFactory {
  public:
   CbcFactory(std::shared_ptr<const CbcKeys> keys, std::unique_ptr<SealerFactory> single,
-             std::size_t shortest_run)
+             SealAndOpen<std::size_t> shortest_run)
       : keys_(std::move(keys)), single_(std::move(single)), shortest_run_(shortest_run) {}
 
   BoxShape shape() const override { return single_->shape(); }
@@ -294,7 +294,7 @@ class CbcFactory final : public SealerFactory {
 
   const std::shared_ptr<const CbcKeys> keys_;
   const std::unique_ptr<SealerFactory> single_;
-  const std::size_t shortest_run_;
+  const SealAndOpen<std::size_t> shortest_run_;
 };
 
 }  // namespace
@@ -302,7 +302,7 @@ class CbcFactory final : public SealerFactory {
 std::unique_ptr<SealerFactory> make_cbc_factory(
     const IMB_MGR& manager, const CipherAlgorithm& cipher, const CipherParams& cipher_params,
     const MacAlgorithm& mac, const MacParams& mac_params, std::unique_ptr<SealerFactory> single,
-    std::size_t shortest_run) {
+    SealAndOpen<std::size_t> shortest_run) {
   const auto* const hash = std::ranges::find(kHashes, mac.name, &Hash::name);
   if (cipher.library_mode != "CBC" || hash == std::end(kHashes)) return nullptr;
   return std::make_unique<CbcFactory>(

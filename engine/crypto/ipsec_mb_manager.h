@@ -39,7 +39,7 @@ std::unique_ptr<SealerFactory> make_gcm_factory(const IMB_MGR& manager,
 std::unique_ptr<SealerFactory> make_cbc_factory(
     const IMB_MGR& manager, const CipherAlgorithm& cipher, const CipherParams& cipher_params,
     const MacAlgorithm& mac, const MacParams& mac_params, std::unique_ptr<SealerFactory> single,
-    std::size_t shortest_run);
+    SealAndOpen<std::size_t> shortest_run);
 std::unique_ptr<CryptoLane> make_cbc_lane();
 
 }  // namespace xfrmfs::engine::ipsec_mb

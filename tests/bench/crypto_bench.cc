@@ -5,8 +5,8 @@
 //   build/release/crypto_bench
 //
 // An iteration is 64 packets that lie one behind the other in memory, in calls of `run` packets;
-// "time" is per iteration, items_per_second is packets; best_ns is the best iteration's time for one
-// packet, which a busy machine does not blur.
+// "time" is per iteration, items_per_second is packets; best_ns is the best iteration's time for
+// one packet, which a busy machine does not blur.
 
 #include <algorithm>
 #include <array>

@@ -4,7 +4,8 @@
 //
 //   input -> | suite 1 | sort 1 | the rest, by sort |
 //
-// The sort's lowest bit is ESN, the next two say what the rest is.
+// The suite's number counts all suites for each library in turn. The sort's lowest bit is ESN, the
+// next two say what the rest is.
 
 #include <array>
 #include <cstdint>
@@ -20,7 +21,9 @@
 #include "tests/support/esp_suites.h"
 
 using namespace xfrmfs::engine;
+using xfrmfs::testing::esp_backends;
 using xfrmfs::testing::esp_suites;
+using xfrmfs::testing::EspBackend;
 using xfrmfs::testing::EspForger;
 using xfrmfs::testing::require;
 
@@ -31,19 +34,24 @@ constexpr SeqNo kSequence = 0x100000007;
 
 /// Engines are made once per suite: a key schedule for each input would be most of the time.
 struct Peer {
-  Peer(const CryptoParams& params, bool extended)
-      : esp(std::move(*Esp::create(kSpi, extended, params, 1, IvOffset{0}))),
+  Peer(const CryptoParams& params, bool extended, const EspBackend& backend)
+      : esp(Esp::create(kSpi, extended, params, 1, IvOffset{0}, backend.backends).value()),
+        crypto(backend.lane.get()),
         forger(params, extended) {}
 
   std::unique_ptr<Esp> esp;
+  CryptoLane* crypto;
   EspForger forger;
 };
 
 Peer& peer_of(std::uint8_t suite, bool extended) {
-  static std::vector<std::array<std::unique_ptr<Peer>, 2>> peers(esp_suites().size());
-  auto& peer = peers[suite % peers.size()][extended ? 1 : 0];
+  const std::size_t suites = esp_suites().size();
+  static std::vector<std::array<std::unique_ptr<Peer>, 2>> peers(suites * esp_backends().size());
+  const std::size_t index = suite % peers.size();
+  auto& peer = peers[index][extended ? 1 : 0];
   if (!peer) {
-    peer = std::make_unique<Peer>(esp_suites()[suite % peers.size()].params, extended);
+    peer = std::make_unique<Peer>(esp_suites()[index % suites].params, extended,
+                                  esp_backends()[index / suites]);
   }
   return *peer;
 }
@@ -59,7 +67,7 @@ Opened open(Peer& peer, Bytes packet) {
   const auto memory = std::make_unique<std::byte[]>(packet.size());
   if (!packet.empty()) std::memcpy(memory.get(), packet.data(), packet.size());
   OpenItem item{.data = memory.get(), .size = packet.size(), .sequence = kSequence};
-  peer.esp->open({}, {&item, 1});
+  peer.esp->open({.crypto = peer.crypto}, {&item, 1});
   if (item.result != OpenResult::kOpened) {
     require(item.data == memory.get() && item.size == packet.size());
     return {item.result, {}};
@@ -120,29 +128,30 @@ class ZeroIvs final : public IvSource {
   void fill(MutableBytes iv) noexcept override { std::memset(iv.data(), 0, iv.size()); }
 };
 
-/// The rest is rooms 2 and a payload: sealed within its room or not at all, and opened again.
+/// The rest is a room 2, which is what there is beyond head and payload, and a payload: sealed
+/// within its room or not at all, and opened again.
 void seal_and_open(Peer& peer, Bytes rest) {
   Reader reader(rest);
-  const auto headroom = reader.u8();
-  const auto tailroom = reader.u8();
-  if (!headroom || !tailroom) return;
+  const auto more = reader.be16();
+  if (!more) return;
   const Bytes payload = *reader.take(reader.left());
-  const auto memory = std::make_unique<std::byte[]>(*headroom + payload.size() + *tailroom);
-  if (!payload.empty()) std::memcpy(memory.get() + *headroom, payload.data(), payload.size());
+  const std::size_t head = peer.esp->head_size();
+  const std::size_t room = head + payload.size() + *more % 512;
+  const auto memory = std::make_unique<std::byte[]>(room);
+  if (!payload.empty()) std::memcpy(memory.get() + head, payload.data(), payload.size());
   ZeroIvs ivs;
-  SealItem item{.data = memory.get() + *headroom,
+  SealItem item{.packet = memory.get(),
+                .room = room,
+                .payload = memory.get() + head,
                 .size = payload.size(),
-                .headroom = *headroom,
-                .tailroom = *tailroom,
                 .next_header = Protocol::kIpv6,
                 .sequence = kSequence};
-  peer.esp->seal({.index = 0, .ivs = &ivs}, {&item, 1});
-  const std::size_t head = kEspHeaderSize + peer.esp->shape().iv_size;
+  peer.esp->seal({.ivs = &ivs, .crypto = peer.crypto}, {&item, 1});
   const std::size_t whole = peer.esp->sealed_size(payload.size());
-  require(item.ok == (head <= *headroom && whole - head - payload.size() <= *tailroom));
+  require(item.ok == (whole <= room));
   if (!item.ok) return;
   require(item.size == whole);
-  const Opened opened = open(peer, {item.data, item.size});
+  const Opened opened = open(peer, {item.packet, item.size});
   require((opened.result == OpenResult::kOpened) == !payload.empty());
   if (payload.empty()) return;
   require(opened.payload == std::vector<std::byte>(payload.begin(), payload.end()));

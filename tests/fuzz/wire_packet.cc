@@ -52,18 +52,17 @@ struct Target {
   }
 
   PacketData seal(std::span<const std::uint8_t> inside, Protocol next_header) {
-    PacketData data(20 + 16 + inside.size() + 64);
-    std::byte* payload = data.data() + 20 + 16;
+    PacketData data(20 + esp->sealed_size(inside.size()));
+    std::byte* const payload = data.data() + 20 + esp->head_size();
     std::memcpy(payload, inside.data(), inside.size());
-    SealItem item{.data = payload,
+    SealItem item{.packet = data.data() + 20,
+                  .room = data.size() - 20,
+                  .payload = payload,
                   .size = inside.size(),
-                  .headroom = 16,
-                  .tailroom = 64,
                   .next_header = next_header,
                   .sequence = ++sequence};
     esp->seal(Lane{.index = 0, .ivs = &ivs}, std::span(&item, 1));
-    require(item.ok && item.data == data.data() + 20);
-    data.resize(20 + item.size);
+    require(item.ok && 20 + item.size == data.size());
     write_outer_header({.source = address(kSource),
                         .destination = address(kDestination),
                         .protocol = Protocol::kEsp},

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/esp_suites.h"
+
 namespace xfrmfs::engine {
 namespace {
 
@@ -173,15 +175,17 @@ TEST(AlgorithmTest, AcceptsAndFillsIn) {
       EXPECT_EQ(params.mac->name, wanted.mac_name);
       EXPECT_EQ(params.mac->truncation_bits, wanted.truncation_bits);
     }
-    const auto factory = make_sealer_factory(params);
-    ASSERT_TRUE(factory);
-    const BoxShape shape = (*factory)->shape();
-    EXPECT_EQ(shape.iv_size, wanted.shape.iv_size);
-    EXPECT_EQ(shape.icv_size, wanted.shape.icv_size);
-    EXPECT_EQ(shape.alignment, wanted.shape.alignment);
-    EXPECT_EQ(shape.iv_rule, wanted.shape.iv_rule);
-    EXPECT_NE((*factory)->make_sealer(false), nullptr);
-    EXPECT_NE((*factory)->make_opener(true), nullptr);
+    for (const auto& backend : testing::esp_backends()) {
+      const auto factory = make_sealer_factory(params, backend.backends);
+      ASSERT_TRUE(factory);
+      const BoxShape shape = (*factory)->shape();
+      EXPECT_EQ(shape.iv_size, wanted.shape.iv_size);
+      EXPECT_EQ(shape.icv_size, wanted.shape.icv_size);
+      EXPECT_EQ(shape.alignment, wanted.shape.alignment);
+      EXPECT_EQ(shape.iv_rule, wanted.shape.iv_rule);
+      EXPECT_NE((*factory)->make_sealer(false), nullptr);
+      EXPECT_NE((*factory)->make_opener(true), nullptr);
+    }
   }
 }
 

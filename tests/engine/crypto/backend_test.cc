@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which library works for whom, and that a wrong one is found out.
+
+#include "engine/crypto/backend.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "engine/crypto/algorithm.h"
+#include "engine/crypto/self_test.h"
+#include "tests/support/esp_suites.h"
+
+namespace xfrmfs::engine {
+namespace {
+
+using State = BackendTrial::State;
+
+const BackendTrial& trial(const BackendChoice& row, Backend backend) {
+  return row.trials[static_cast<std::size_t>(backend)];
+}
+
+bool has_ipsec_mb() {
+  return testing::esp_backends().size() > 1;
+}
+
+TEST(BackendTest, ReadsPreferences) {
+  EXPECT_EQ(parse_backend_preference("auto"), BackendPreference::kAuto);
+  EXPECT_EQ(parse_backend_preference("openssl"), BackendPreference::kOpenssl);
+  EXPECT_EQ(parse_backend_preference("ipsec-mb"), BackendPreference::kIpsecMb);
+  EXPECT_EQ(parse_backend_preference(""), std::nullopt);
+  EXPECT_EQ(parse_backend_preference("OpenSSL"), std::nullopt);
+}
+
+TEST(BackendTest, IsOpensslUnlessSelected) {
+  const CryptoBackends backends;
+  EXPECT_EQ(backends.make_lane(), nullptr);
+  for (const BackendChoice& row : backends.table()) {
+    EXPECT_FALSE(row.algorithm.empty());
+    EXPECT_EQ(row.chosen, Backend::kOpenssl);
+    EXPECT_FALSE(row.forced);
+    for (const Backend backend : kBackends) EXPECT_EQ(trial(row, backend).state, State::kNotTried);
+  }
+}
+
+TEST(BackendTest, TakesTheFasterOfThoseThatAreRight) {
+  const auto backends = CryptoBackends::select(BackendPreference::kAuto);
+  EXPECT_EQ(backends.preference(), BackendPreference::kAuto);
+  for (const BackendChoice& row : backends.table()) {
+    SCOPED_TRACE(row.algorithm);
+    const BackendTrial& openssl = trial(row, Backend::kOpenssl);
+    const BackendTrial& ipsec_mb = trial(row, Backend::kIpsecMb);
+    EXPECT_FALSE(row.forced);
+    EXPECT_EQ(openssl.state, State::kRight);
+    EXPECT_GT(openssl.nanoseconds.seal, 0U);
+    EXPECT_GT(openssl.nanoseconds.open, 0U);
+    EXPECT_GE(row.shortest_run.seal, 1U);
+    EXPECT_GE(row.shortest_run.open, 1U);
+    if (!has_ipsec_mb()) {
+      EXPECT_EQ(ipsec_mb.state, State::kNotOffered);
+      EXPECT_EQ(row.chosen, Backend::kOpenssl);
+      continue;
+    }
+    EXPECT_EQ(ipsec_mb.state, State::kRight);
+    const bool faster = ipsec_mb.nanoseconds.seal + ipsec_mb.nanoseconds.open <
+                        openssl.nanoseconds.seal + openssl.nanoseconds.open;
+    EXPECT_EQ(row.chosen, faster ? Backend::kIpsecMb : Backend::kOpenssl);
+  }
+}
+
+TEST(BackendTest, CanBeForcedToOpenssl) {
+  const auto backends = CryptoBackends::select(BackendPreference::kOpenssl);
+  EXPECT_EQ(backends.make_lane(), nullptr);
+  for (const BackendChoice& row : backends.table()) {
+    EXPECT_EQ(row.chosen, Backend::kOpenssl);
+    EXPECT_TRUE(row.forced);
+    EXPECT_EQ(trial(row, Backend::kOpenssl).state, State::kRight);
+    EXPECT_EQ(trial(row, Backend::kIpsecMb).state, State::kNotTried);
+  }
+}
+
+TEST(BackendTest, CanBeForcedToIpsecMbOrSaysWhyNot) {
+  if (has_ipsec_mb()) {
+    const auto backends = CryptoBackends::select(BackendPreference::kIpsecMb);
+    EXPECT_NE(backends.make_lane(), nullptr);
+    for (const BackendChoice& row : backends.table()) {
+      EXPECT_EQ(row.chosen, Backend::kIpsecMb);
+      EXPECT_TRUE(row.forced);
+      EXPECT_EQ(row.shortest_run.seal, 1U);
+    }
+    return;
+  }
+  try {
+    std::ignore = CryptoBackends::select(BackendPreference::kIpsecMb);
+    FAIL() << "there is no such library";
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(error.code().value(), ENOTSUP);
+    EXPECT_NE(std::string(error.what()).find("cryptographic library \"ipsec-mb\": "),
+              std::string::npos);
+  }
+}
+
+TEST(BackendTest, HasARowForEverySuite) {
+  const CryptoBackends backends;
+  for (const auto& suite : testing::esp_suites()) {
+    const CryptoParams& params = suite.params;
+    EXPECT_NE(params.aead ? backends.find_aead(params.aead->name, params.aead->key.size())
+                          : backends.find_pair(params.cipher->name, params.mac->name),
+              nullptr)
+        << suite.name;
+  }
+  EXPECT_EQ(backends.find_aead("rfc4106(gcm(aes))", 21), nullptr);
+  EXPECT_EQ(backends.find_pair("cbc(aes)", ""), nullptr);
+}
+
+/// What may be wrong with a library.
+enum class Defect { kNone, kFails, kText, kIcv, kLastPacket, kSource, kAcceptsAnything, kMisreads };
+
+class DefectiveSealer final : public Sealer {
+ public:
+  DefectiveSealer(std::unique_ptr<Sealer> good, const BoxShape& shape, Defect defect)
+      : good_(std::move(good)), shape_(shape), defect_(defect) {}
+
+  void seal(std::span<Box> run, CryptoLane* lane) noexcept override {
+    for (Box& box : run) {
+      if (defect_ == Defect::kSource) box.source = nullptr;
+    }
+    good_->seal(run, lane);
+    std::byte* const text = run[7].packet + 8 + shape_.iv_size;
+    if (defect_ == Defect::kFails) run[7].result = BoxResult::kFailed;
+    if (defect_ == Defect::kText) text[3] ^= std::byte{1};
+    if (defect_ == Defect::kIcv) text[run[7].text_size + shape_.icv_size - 1] ^= std::byte{0x80};
+    if (defect_ == Defect::kLastPacket) run.back().packet[8] ^= std::byte{1};
+  }
+  void open(std::span<Box> run, CryptoLane* lane) noexcept override {
+    good_->open(run, lane);
+    for (Box& box : run) {
+      if (defect_ == Defect::kAcceptsAnything) box.result = BoxResult::kDone;
+    }
+    if (defect_ == Defect::kMisreads) run[9].packet[8 + shape_.iv_size] ^= std::byte{1};
+  }
+
+ private:
+  const std::unique_ptr<Sealer> good_;
+  const BoxShape shape_;
+  const Defect defect_;
+};
+
+class DefectiveFactory final : public SealerFactory {
+ public:
+  DefectiveFactory(const SealerFactory& good, Defect defect) : good_(good), defect_(defect) {}
+
+  BoxShape shape() const override { return good_.shape(); }
+  std::unique_ptr<Sealer> make_sealer(bool extended) const override {
+    return std::make_unique<DefectiveSealer>(good_.make_sealer(extended), shape(), defect_);
+  }
+  std::unique_ptr<Sealer> make_opener(bool extended) const override {
+    return std::make_unique<DefectiveSealer>(good_.make_opener(extended), shape(), defect_);
+  }
+
+ private:
+  const SealerFactory& good_;
+  const Defect defect_;
+};
+
+TEST(SelfTestTest, FindsEveryDefect) {
+  SelfTest test;
+  for (const TestedAlgorithm& algorithm : tested_algorithms()) {
+    for (const KnownAnswer& answer : algorithm.answers) {
+      const CryptoParams params = algorithm.params(answer);
+      const auto factory = make_sealer_factory(params);
+      ASSERT_TRUE(factory);
+      for (const Defect defect :
+           {Defect::kNone, Defect::kFails, Defect::kText, Defect::kIcv, Defect::kLastPacket,
+            Defect::kSource, Defect::kAcceptsAnything, Defect::kMisreads}) {
+        EXPECT_EQ(test.passes(DefectiveFactory(**factory, defect), nullptr, answer),
+                  defect == Defect::kNone)
+            << algorithm.label << ", defect " << static_cast<int>(defect);
+      }
+    }
+  }
+}
+
+/// Another key's packets are no known answer.
+TEST(SelfTestTest, KnowsItsAnswers) {
+  SelfTest test;
+  for (const TestedAlgorithm& algorithm : tested_algorithms()) {
+    const KnownAnswer& answer = algorithm.answers.front();
+    const CryptoParams params = algorithm.params(answer);
+    std::string other(answer.digest);
+    other.back() = other.back() == '0' ? '1' : '0';
+    EXPECT_FALSE(test.passes(**make_sealer_factory(params), nullptr, {answer.key_size, other}));
+  }
+}
+
+}  // namespace
+}  // namespace xfrmfs::engine
