@@ -14,7 +14,6 @@
 #include <fmt/core.h>
 
 #include <linux/filter.h>
-#include <poll.h>
 
 #include "engine/base/bytes.h"
 #include "engine/packet/ip_header.h"
@@ -37,7 +36,6 @@ using engine::SealedPacket;
 
 constexpr int kReceiveBuffer = 4 << 20;  // bytes; 2000 packets of 1500, with the kernel's overhead
 constexpr int kSendBuffer = 1 << 20;
-constexpr int kSendPatienceMs = 10;
 
 void set_option(int fd, int level, int option, int value, const char* name) {
   if (::setsockopt(fd, level, option, &value, sizeof value) != 0) throw_errno(name);
@@ -334,24 +332,9 @@ void EspSocket::send_queued() noexcept {
 }
 
 void EspSocket::send_queue(int fd, DatagramQueue& queue) noexcept {
-  std::span<mmsghdr> rest = queue.messages();
-  while (!rest.empty()) {
-    const int sent = ::sendmmsg(fd, rest.data(), static_cast<unsigned>(rest.size()), 0);
-    if (sent > 0) {
-      rest = rest.subspan(static_cast<std::size_t>(sent));
-      continue;
-    }
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN && !waited_) {
-      waited_ = true;
-      pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
-      std::ignore = ::poll(&ready, 1, kSendPatienceMs);
-      continue;
-    }
-    if (errno != EMSGSIZE || !send_fragmented(rest.front().msg_hdr, underlay_)) ++unsent_;
-    rest = rest.subspan(1);
-  }
-  queue.clear();
+  queue.send(fd, waited_, [this](const msghdr& message) {
+    if (errno != EMSGSIZE || !send_fragmented(message, underlay_)) ++unsent_;
+  });
 }
 
 }  // namespace xfrmfs::netio

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/rtnetlink.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 #include <linux/if_addr.h>
+#include <net/if_arp.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -78,10 +81,12 @@ int error_in(Bytes body) {
   return error ? -error->error : EBADMSG;
 }
 
+}  // namespace
+
 /// A request whose attributes are appended and nested; it knows its own length.
-class Request {
+class RouteRequest {
  public:
-  Request(std::uint16_t type, std::uint16_t flags) {
+  RouteRequest(std::uint16_t type, std::uint16_t flags) {
     head_.nlmsg_type = type;
     head_.nlmsg_flags = flags;
     append(&head_, sizeof head_);
@@ -101,6 +106,17 @@ class Request {
   void close(std::size_t start) {
     const auto length = static_cast<std::uint16_t>(used_ - start);
     std::memcpy(bytes_.data() + start + offsetof(rtattr, rta_len), &length, sizeof length);
+  }
+  void address(std::uint16_t type, const IpAddress& address) {
+    const Bytes bytes = address.bytes();
+    const rtattr attribute{static_cast<std::uint16_t>(sizeof(rtattr) + bytes.size()), type};
+    append(&attribute, sizeof attribute);
+    append(bytes.data(), bytes.size());
+  }
+  void s32(std::uint16_t type, std::int32_t value) {
+    const rtattr attribute{sizeof(rtattr) + sizeof value, type};
+    append(&attribute, sizeof attribute);
+    append(&value, sizeof value);
   }
   void u8(std::uint16_t type, std::uint8_t value) {
     const rtattr attribute{sizeof(rtattr) + 1, type};
@@ -126,15 +142,13 @@ class Request {
 };
 
 /// A request to change one link, its attributes to follow.
-Request change_of(int link) {
-  Request request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK);
+RouteRequest change_of(int link) {
+  RouteRequest request(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK);
   ifinfomsg body{};
   body.ifi_index = link;
   request.append(&body, sizeof body);
   return request;
 }
-
-}  // namespace
 
 std::vector<RouteMessage> split_messages(Bytes datagram) {
   std::vector<RouteMessage> messages;
@@ -154,7 +168,9 @@ std::optional<Link> read_link(Bytes body) {
             .name = {},
             .mtu = 0,
             .is_up = (head->ifi_flags & IFF_UP) != 0,
-            .is_loopback = (head->ifi_flags & IFF_LOOPBACK) != 0};
+            .is_loopback = (head->ifi_flags & IFF_LOOPBACK) != 0,
+            .is_ethernet = head->ifi_type == ARPHRD_ETHER,
+            .asks_neighbours = (head->ifi_flags & IFF_NOARP) == 0};
   for_each_attribute(behind(body, sizeof *head), [&](std::uint16_t type, Bytes value) {
     if (type == IFLA_MTU) link.mtu = front<std::uint32_t>(value).value_or(0);
     if (type == IFLA_IFNAME) {
@@ -186,6 +202,74 @@ std::optional<LinkAddress> read_address(Bytes body) {
   return found;
 }
 
+std::optional<Route> read_route(Bytes body) {
+  const auto head = front<rtmsg>(body);
+  if (!head) return std::nullopt;
+  Route route;
+  route.is_plain = head->rtm_type == RTN_UNICAST;
+  const Family family = family_of(head->rtm_family);
+  for_each_attribute(behind(body, sizeof *head), [&](std::uint16_t type, Bytes value) {
+    switch (type) {
+      case RTA_OIF:
+        route.link = front<int>(value).value_or(0);
+        break;
+      case RTA_GATEWAY:
+        if (family != Family::kNone && value.size() >= engine::address_size(family)) {
+          route.gateway = IpAddress::from(family, value.data());
+        }
+        break;
+      case RTA_VIA: {  // a gateway of the other family
+        const auto other = front<std::uint16_t>(value);
+        const Bytes address = value.subspan(std::min(sizeof *other, value.size()));
+        const Family other_family = other ? family_of(static_cast<std::uint8_t>(*other)) : family;
+        route.is_plain &= other && other_family != Family::kNone &&
+                          address.size() >= engine::address_size(other_family);
+        if (route.is_plain) route.gateway = IpAddress::from(other_family, address.data());
+        break;
+      }
+      case RTA_METRICS:
+        for_each_attribute(value, [&](std::uint16_t metric, Bytes number) {
+          if (metric == RTAX_MTU) route.path_mtu = front<std::uint32_t>(number).value_or(0);
+        });
+        break;
+      case RTA_ENCAP_TYPE:
+      case RTA_ENCAP:
+      case RTA_NEWDST:  // MPLS
+      case RTA_MULTIPATH:
+        route.is_plain = false;
+        break;
+      default:
+        break;
+    }
+  });
+  return route;
+}
+
+std::optional<Neighbour> read_neighbour(Bytes body) {
+  const auto head = front<ndmsg>(body);
+  if (!head) return std::nullopt;
+  const Family family = family_of(head->ndm_family);
+  Neighbour neighbour;
+  neighbour.link = head->ndm_ifindex;
+  bool has_link_layer_address = false;
+  for_each_attribute(behind(body, sizeof *head), [&](std::uint16_t type, Bytes value) {
+    if (type == NDA_DST && family != Family::kNone &&
+        value.size() >= engine::address_size(family)) {
+      neighbour.address = IpAddress::from(family, value.data());
+    }
+    if (type == NDA_LLADDR && value.size() == neighbour.link_layer_address.size()) {
+      std::ranges::copy(value, neighbour.link_layer_address.begin());
+      has_link_layer_address = true;
+    }
+  });
+  if (neighbour.address.family() == Family::kNone) return std::nullopt;
+  constexpr unsigned kGood = NUD_REACHABLE | NUD_PERMANENT | NUD_DELAY | NUD_PROBE;
+  if (!has_link_layer_address) return neighbour;
+  if ((head->ndm_state & kGood) != 0) neighbour.state = Neighbour::State::kReachable;
+  if ((head->ndm_state & NUD_STALE) != 0) neighbour.state = Neighbour::State::kDoubtful;
+  return neighbour;
+}
+
 Rtnetlink::Rtnetlink()
     : fd_(own_or_throw(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE),
                        "rtnetlink socket")) {}
@@ -193,7 +277,7 @@ Rtnetlink::Rtnetlink()
 template <class Each>
 void Rtnetlink::dump(std::uint16_t type, std::uint8_t family, const Each& each) {
   const ifinfomsg body{family, 0, 0, 0, 0, 0};  // as long as each request needs, or longer
-  Request request(type, NLM_F_REQUEST | NLM_F_DUMP);
+  RouteRequest request(type, NLM_F_REQUEST | NLM_F_DUMP);
   request.append(&body, sizeof body);
   request.send(fd_.get(), ++sequence_);
 
@@ -242,8 +326,59 @@ std::optional<int> Rtnetlink::default_route_link() {
   return std::nullopt;
 }
 
-template <class Request>
-int Rtnetlink::ask(Request& request) {
+std::optional<std::vector<std::byte>> Rtnetlink::ask(RouteRequest& request,
+                                                     std::uint16_t expected) {
+  request.send(fd_.get(), ++sequence_);
+  std::vector<std::byte> buffer(64 * 1024);
+  while (true) {
+    const ssize_t size = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw_errno("rtnetlink answer");
+    for (const RouteMessage& message :
+         split_messages(Bytes(buffer).first(static_cast<std::size_t>(size)))) {
+      if (message.type == NLMSG_ERROR) return std::nullopt;
+      if (message.type != expected) continue;
+      return std::vector<std::byte>(message.body.begin(), message.body.end());
+    }
+  }
+}
+
+std::optional<Link> Rtnetlink::link(int index) {
+  RouteRequest request(RTM_GETLINK, NLM_F_REQUEST);
+  ifinfomsg body{};
+  body.ifi_index = index;
+  request.append(&body, sizeof body);
+  const auto answer = ask(request, RTM_NEWLINK);
+  return answer ? read_link(*answer) : std::nullopt;
+}
+
+std::optional<Route> Rtnetlink::route(const IpAddress& source, const IpAddress& destination,
+                                      int link) {
+  RouteRequest request(RTM_GETROUTE, NLM_F_REQUEST);
+  rtmsg body{};
+  body.rtm_family = destination.family() == Family::kIpv4 ? AF_INET : AF_INET6;
+  body.rtm_dst_len = static_cast<unsigned char>(8 * destination.bytes().size());
+  body.rtm_src_len = static_cast<unsigned char>(8 * source.bytes().size());
+  request.append(&body, sizeof body);
+  request.address(RTA_DST, destination);
+  request.address(RTA_SRC, source);
+  if (link != 0) request.s32(RTA_OIF, link);
+  const auto answer = ask(request, RTM_NEWROUTE);
+  return answer ? read_route(*answer) : std::nullopt;
+}
+
+std::optional<Neighbour> Rtnetlink::neighbour(int link, const IpAddress& address) {
+  RouteRequest request(RTM_GETNEIGH, NLM_F_REQUEST);
+  ndmsg body{};
+  body.ndm_family = address.family() == Family::kIpv4 ? AF_INET : AF_INET6;
+  body.ndm_ifindex = link;
+  request.append(&body, sizeof body);
+  request.address(NDA_DST, address);
+  const auto answer = ask(request, RTM_NEWNEIGH);
+  return answer ? read_neighbour(*answer) : std::nullopt;
+}
+
+int Rtnetlink::change(RouteRequest& request) {
   request.send(fd_.get(), ++sequence_);
   std::array<std::byte, 4096> answer;
   const ssize_t size = ::recv(fd_.get(), answer.data(), answer.size(), 0);
@@ -256,20 +391,20 @@ int Rtnetlink::ask(Request& request) {
 }
 
 void Rtnetlink::disable_ipv6_autoconfiguration(int link) {
-  Request request = change_of(link);
+  RouteRequest request = change_of(link);
   const std::size_t families = request.open(IFLA_AF_SPEC);
   const std::size_t ipv6 = request.open(AF_INET6);
   request.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
   request.close(ipv6);
   request.close(families);
-  errno = ask(request);
+  errno = change(request);
   if (errno != 0 && errno != EAFNOSUPPORT) throw_errno("IPv6 autoconfiguration");
 }
 
 bool Rtnetlink::limit_segments(int link, std::uint32_t segments) {
-  Request request = change_of(link);
+  RouteRequest request = change_of(link);
   request.u32(IFLA_GSO_MAX_SEGS, segments);
-  return ask(request) == 0;
+  return change(request) == 0;
 }
 
 }  // namespace xfrmfs::netio

@@ -8,12 +8,15 @@
 #pragma once
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <tuple>
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "engine/packet/ip_header.h"
@@ -68,6 +71,11 @@ class DatagramQueue {
   void clear() { count_ = header_bytes_ = 0; }
   /// Each of two pieces: IP header, and the rest.
   std::span<mmsghdr> messages() { return std::span(heads_).first(count_); }
+  /// Sends all and is empty afterwards. The first time that the socket's buffer is full it waits a
+  /// moment and sets `waited`. `refused(message)` is told each message that the system refuses,
+  /// with the reason in errno.
+  template <class Refused>
+  void send(int fd, bool& waited, const Refused& refused) noexcept;
 
   static constexpr std::size_t kNameSize = sizeof(sockaddr_in6);
 
@@ -83,5 +91,28 @@ class DatagramQueue {
   std::array<Name, kMost> names_;
   std::array<std::byte, kMost * 64> headers_;  // without options: 40 each
 };
+
+template <class Refused>
+void DatagramQueue::send(int fd, bool& waited, const Refused& refused) noexcept {
+  constexpr int kPatienceMs = 10;
+  std::span<mmsghdr> rest = messages();
+  while (!rest.empty()) {
+    const int sent = ::sendmmsg(fd, rest.data(), static_cast<unsigned>(rest.size()), 0);
+    if (sent > 0) {
+      rest = rest.subspan(static_cast<std::size_t>(sent));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN && !waited) {
+      waited = true;
+      pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+      std::ignore = ::poll(&ready, 1, kPatienceMs);
+      continue;
+    }
+    refused(rest.front().msg_hdr);
+    rest = rest.subspan(1);
+  }
+  clear();
+}
 
 }  // namespace xfrmfs::netio

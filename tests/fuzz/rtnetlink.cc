@@ -12,6 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const netio::RouteMessage& message : netio::split_messages(datagram)) {
     netio::read_link(message.body);
     netio::read_address(message.body);
+    netio::read_route(message.body);
+    netio::read_neighbour(message.body);
   }
   return 0;
 }
