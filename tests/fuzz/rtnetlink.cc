@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "netio/netfilter_probe.h"
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace xfrmfs;
   const auto datagram = std::as_bytes(std::span(data, size));
@@ -14,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     netio::read_address(message.body);
     netio::read_route(message.body);
     netio::read_neighbour(message.body);
+    netio::is_output_chain(message.body);
   }
   return 0;
 }
