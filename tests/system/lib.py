@@ -31,6 +31,18 @@ _ETH_P_ALL = 3
 _undo = contextlib.ExitStack()
 
 
+@contextlib.contextmanager
+def scope():
+    """What is made in the block ends with the block, not with the program."""
+    global _undo
+    outer, _undo = _undo, contextlib.ExitStack()
+    try:
+        yield
+    finally:
+        inner, _undo = _undo, outer
+        inner.close()
+
+
 # --- Checks: every one prints a line; finish() ends the test.
 
 _failed = 0
