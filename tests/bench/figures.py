@@ -55,7 +55,8 @@ def _delay(west, count):
 def _tcp(west, east, pids, streams, seconds):
     """Gbit/s of payload that arrived, and seconds of CPU time per 10^9 bytes of it."""
     with lib.scope():
-        server = east.start(f"iperf3 -s -1 -B {_TO}", stdout=subprocess.DEVNULL)
+        server = east.start(f"iperf3 -s -1 -B {_TO}", stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
         lib.wait_until(lambda: east.run("ss -Hltn sport = 5201").stdout, "iperf3 listens", 10)
         tunnel, machine = _cpu_of(pids), _cpu_of_machine()
         client = west.run(f"iperf3 -c {_TO} -B {_FROM} -P {streams} -t {seconds:g} -J",

@@ -29,7 +29,8 @@ VARIANTS = (
             "userspace (`--disable-dco`), UDP, AES-128-GCM, TLS between two peers that know each "
             "other's fingerprint (a static key allows no GCM)"),
     Variant("libipsec", "strongSwan libipsec",
-            "charon with kernel-libipsec, ESP in UDP, AES-128-GCM by OpenSSL, pre-shared key"),
+            "charon with kernel-libipsec, ESP in UDP, AES-128-GCM by its aesni "
+            "plugin (its OpenSSL is slower), pre-shared key"),
     Variant("veth", "plain veth, no tunnel", "no tunnel and no encryption: what the load can do",
             "load"),
 )
@@ -64,7 +65,8 @@ def parse(words):
     parser.add_argument("--suite", default="stable",
                         help="Debian release that wireguard-go comes from, default %(default)s: "
                         "the newest")
-    parser.add_argument("--json", metavar="FILE", help="store every figure of the run there")
+    parser.add_argument("--json", metavar="FILE", help="store every figure of the run "
+                        "there, default build/bench/result.json")
     options = parser.parse_args(words)
     if options.quick:
         options.rounds, options.seconds = 1, 3

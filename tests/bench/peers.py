@@ -205,7 +205,7 @@ def _openvpn(west, east):
 
 _CHARON = """
 charon {{
-  load = random nonce openssl hmac kdf kernel-libipsec kernel-netlink socket-default vici
+  load = random nonce aesni aes openssl hmac kdf kernel-libipsec kernel-netlink socket-default vici
   filelog {{ log {{ path = /dev/stderr
                     default = 1 }} }}
   plugins {{ vici {{ socket = unix://{socket} }} }}

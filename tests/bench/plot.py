@@ -23,11 +23,11 @@ class Panel:
 
 
 # Mid tones: enough contrast against white and against near black.
-_TEXT, _FAINT = "#768089", "#8c959f"
+_TEXT, _FAINT, _ON_BAR = "#768089", "#8c959f", "#ffffff"
 _FILL = {"ours": "#3b82d6", "peer": "#9a7b4f", "load": "#8c959f"}
 
 _COLUMNS = 2
-_WIDTH, _LABELS, _VALUES, _GAP = 490, 178, 56, 20  # of a panel
+_WIDTH, _LABELS, _VALUES, _GAP = 500, 196, 50, 16  # of a panel
 _ROW, _BAR, _HEADING, _BELOW = 22, 13, 34, 22
 
 
@@ -73,8 +73,9 @@ def _panel(panel, left, top):
             out += [_line(end - 16 + d, y + _BAR + 2, end - 10 + d, y - 2, 2) for d in (0, 5)]
         elif bar.most > bar.least:
             low, high = (zero + room * v / full for v in (bar.least, min(bar.most, full)))
-            out += [_line(low, middle, high, middle, 1),
-                    _line(low, middle - 4, low, middle + 4, 1),
+            out += [_line(low, middle, end, middle, 1, _ON_BAR),
+                    _line(low, middle - 4, low, middle + 4, 1, _ON_BAR),
+                    _line(end, middle, high, middle, 1),
                     _line(high, middle - 4, high, middle + 4, 1)]
             end = max(end, high)
         out.append(f'<text x="{end + 6:.1f}" y="{middle + 4.5:g}" fill="{_TEXT}">'
@@ -82,6 +83,6 @@ def _panel(panel, left, top):
     return out
 
 
-def _line(x1, y1, x2, y2, width):
-    return (f'<line x1="{x1:.1f}" y1="{y1:g}" x2="{x2:.1f}" y2="{y2:g}" stroke="{_TEXT}" '
+def _line(x1, y1, x2, y2, width, colour=_TEXT):
+    return (f'<line x1="{x1:.1f}" y1="{y1:g}" x2="{x2:.1f}" y2="{y2:g}" stroke="{colour}" '
             f'stroke-width="{width}"/>')

@@ -43,8 +43,8 @@ Tunnels between two network namespaces of one machine, measured in turn in one r
 below say on what and how. To make them on your machine:
 
 ```
-{command}
-script/bench --render {json}
+script/bench --json result.json
+script/bench --render result.json
 ```
 
 How to read this:
@@ -115,7 +115,6 @@ def render(path, directory):
         **{key: machine[key] for key in ("cpu", "kernel", "system", "busy")},
         cores=f"{cores} core" + "s" * (cores != 1),
         command=result["command"],
-        json=os.path.basename(path),
         mtu=options.INNER_MTU,
         rounds=ROUNDS.format(result["rounds"]) if result["rounds"] > 1 else ONE_ROUND,
         reference=title(options.REFERENCE),

@@ -40,7 +40,10 @@ _numbers = itertools.count(1)
 
 def main():
     asked = options.parse(sys.argv[2:])
+    os.environ["LC_ALL"] = "C"  # numbers of ping and others have points
     refuse_company()
+    stored = os.path.abspath(asked.json or os.path.join(lib.BUILD, "result.json"))
+    open(stored, "a").close()  # what cannot be stored shall not be measured for half an hour
     deadline = time.monotonic() + asked.minutes * 60
     result = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -58,11 +61,10 @@ def main():
         if any(variant.kind == "ours" for variant in asked.only):
             result["engine"] = engine_alone(0.05 if asked.quick else 0.2)
     finally:
-        if asked.json:
-            with open(asked.json, "w") as file:
-                json.dump(result, file, indent=1)
-                file.write("\n")
-    print("\n" + report.tables(result))
+        with open(stored, "w") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+    print(f"\n{report.tables(result)}\n\nevery figure: {os.path.relpath(stored)}")
     measured = any(one["rounds"] for one in result["variants"].values())
     return 0 if measured else 1
 
