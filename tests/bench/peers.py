@@ -4,10 +4,10 @@ processes are whose time and memory count.
 
 A peer is a function (west, east) -> Tunnel. On return both daemons run, and what goes from one
 protected network to the other is routed into the tunnel; the caller waits for the first ping. All
-of it ends with the enclosing lib.scope(). What cannot be started raises; `Tunnel` or not, logs lie
-in `log_files()`.
+of it ends with the enclosing lib.scope(). What cannot be started raises, and `log_files()` say why.
 """
 
+import contextlib
 import glob
 import os
 import shutil
@@ -113,12 +113,12 @@ def fetch_wireguard_go(suite):
         lib.run(apt + ["download", "wireguard-go"], seconds=300, cwd=root)
         (package,) = glob.glob(os.path.join(root, "*.deb"))
         lib.run(["dpkg", "-x", package, root])
-        release = lib.run(["apt-get", "indextargets", "-o", f"Dir={root}", "--format", "$(CODENAME)",
-                           "Created-By: Packages"]).stdout.split()[0]
+        names = lib.run(["apt-get", "indextargets", "-o", f"Dir={root}", "--format", "$(CODENAME)",
+                         "Created-By: Packages"]).stdout.split()
         shutil.rmtree(os.path.join(root, "var"))
         with open(version, "w") as file:
             file.write(lib.run(["dpkg-deb", "-f", package, "Version"]).stdout.strip())
-            file.write(f" (Debian {release})")
+            file.write(f" (Debian {names[0]})")
     with open(version) as file:
         return program, file.read()
 
@@ -136,10 +136,12 @@ def _debian_mirror():
 def _wireguard_go(suite):
     def start(west, east):
         program, version = fetch_wireguard_go(suite)
-        # The sockets for `wg` lie in one directory for all namespaces, so the devices' names differ.
+        # The sockets for `wg` lie in one directory for all namespaces: two names are needed.
         devices = [f"wg{os.getpid()}-{side}" for side in (0, 1)]
+        sockets = [f"/var/run/wireguard/{device}.sock" for device in devices]
         pids, keys = [], []
         for side, namespace in enumerate((west, east)):
+            lib.at_end(_remove, sockets[side])
             pids.append(_daemon(namespace, side, [program, "-f", devices[side]],
                                 env={**os.environ, "WG_PROCESS_FOREGROUND": "1"}))
             secret = lib.run("wg genkey").stdout
@@ -150,8 +152,7 @@ def _wireguard_go(suite):
             path = os.path.join(lib.DIRECTORY, "key")
             with open(path, "w", opener=_private) as file:
                 file.write(keys[side][0])
-            wait_for_socket = f"/var/run/wireguard/{device}.sock"
-            lib.wait_until(lambda name=wait_for_socket: os.path.exists(name), wait_for_socket, 15)
+            lib.wait_until(lambda s=sockets[side]: os.path.exists(s), sockets[side], 15)
             namespace.run(
                 f"wg set {device} listen-port 51820 private-key {path} peer {keys[1 - side][1]} "
                 f"allowed-ips {lib.NETS[4][1 - side]} endpoint {lib.OUTER[4][1 - side]}:51820"
@@ -161,6 +162,11 @@ def _wireguard_go(suite):
         return Tunnel(version, pids)
 
     return start
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _private(path, flags):

@@ -127,9 +127,14 @@ def measure_one(start, one, seconds):
         west, east = underlay()
         tunnel = start(west, east)
         one["version"] = tunnel.version
-        figures.reach(west)
-        return figures.measure(west, east, tunnel.pids, seconds,
-                               one["rounds"][-1] if one["rounds"] else {})
+        earlier = one["rounds"][-1] if one["rounds"] else {}
+        try:
+            figures.reach(west)
+            return figures.measure(west, east, tunnel.pids, seconds, earlier)
+        except UNFIT as error:
+            if all(os.path.exists(f"/proc/{pid}/exe") for pid in tunnel.pids):
+                raise
+            raise RuntimeError(f"a process of the tunnel ended; then: {in_words(error)}") from error
 
 
 def underlay():
@@ -144,12 +149,19 @@ def underlay():
 
 def explain(error):
     """The error and the end of the logs, without this machine's paths."""
-    lines = [re.sub(r"\b0x[0-9a-f]{32,}", "KEY", str(error)).rstrip()]
+    lines = [re.sub(r"\b0x[0-9a-f]{32,}", "KEY", in_words(error)).rstrip()]
     for path in peers.log_files():
         with open(path, errors="replace") as file:
             tail = file.read().rstrip().splitlines()[-6:]
         lines += [f"{os.path.basename(path)}: {line}" for line in tail]
     return "\n".join(lines).replace(lib.DIRECTORY + "/", "").replace(lib.BUILD + "/", "")
+
+
+def in_words(error):
+    """The text of an error; those of subprocess quote a command as a list."""
+    if isinstance(error, subprocess.SubprocessError):
+        return str(error).replace(str(error.cmd), shlex.join(error.cmd))
+    return f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
 
 
 def engine_alone(seconds):

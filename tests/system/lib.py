@@ -43,6 +43,11 @@ def scope():
         inner.close()
 
 
+def at_end(function, *arguments):
+    """Calls the function when the scope or else the program ends."""
+    _undo.callback(function, *arguments)
+
+
 # --- Checks: every one prints a line; finish() ends the test.
 
 _failed = 0
