@@ -72,7 +72,8 @@ struct Engine::Impl {
         clock(engine_clock),
         backends(std::move(crypto)),
         sad(random_seed()),
-        published(std::make_shared<const Snapshot>()) {}
+        spd(random_seed()),
+        published(first_snapshot()) {}
 
   const unsigned lanes;
   const Clock& clock;
@@ -83,11 +84,13 @@ struct Engine::Impl {
 
   Sad sad;
   Spd spd;
-  Snapshot current;  // what publish() would publish
+  // What publish() would publish; its views may be behind those of the databases.
+  Snapshot current;
   bool changed = false;
+  Garbage garbage;                 // goes with the snapshot that is replaced next
+  std::uint64_t next_serial = 1;
   Published<Snapshot> published;
 
-  std::uint64_t next_serial = 1;
   std::set<std::uint64_t> larval;  // serials of larval SAs
 
   // When to look at an SA's or a policy's time limits. Entries of those that are gone, or that
@@ -109,13 +112,16 @@ struct Engine::Impl {
                                          backends.make_lane());
   }
 
-  void touch_sad() {
-    current.sad = sad.view();
-    changed = true;
+  std::shared_ptr<const Snapshot> first_snapshot() {
+    return std::make_shared<const Snapshot>(snapshot_to_publish());
   }
-  void touch_spd() {
-    current.spd = spd.view();
-    changed = true;
+  Snapshot snapshot_to_publish() {
+    current.sad = {};  // so that the databases own their trees alone and change them in place
+    current.spd = {};
+    Snapshot next = current;
+    next.sad = sad.publish(next_serial, garbage);
+    next.spd = spd.publish(next_serial);
+    return next;
   }
 
   SaPtr by_serial(std::uint64_t serial) const {
@@ -124,9 +130,11 @@ struct Engine::Impl {
   }
 
   SaPtr find(const SaId& id) const {
-    const auto* found =
-        sad.view().find(id.mark.value & id.mark.mask, id.destination, id.spi, id.protocol);
+    const auto* found = look(id);
     return found == nullptr ? nullptr : by_serial(found->serial());
+  }
+  const SecurityAssociation* look(const SaId& id) const {
+    return sad.view().find(id.mark.value & id.mark.mask, id.destination, id.spi, id.protocol);
   }
 
   void watch(const SaPtr& association, BootTime now) {
@@ -140,18 +148,18 @@ struct Engine::Impl {
     auto association =
         std::make_shared<SecurityAssociation>(std::move(params), std::move(transform), state,
                                               next_serial++, settings, now, clock.wall_now());
-    sad.insert(association);
+    sad.insert(association, garbage);
     if (state == SaState::kLarval) larval.insert(association->serial());
     watch(association, now);
-    touch_sad();
+    changed = true;
     return association;
   }
 
   void remove(const SaPtr& association) {
     if (association->state() != SaState::kExpired) association->set_state(SaState::kDead);
     larval.erase(association->serial());
-    sad.erase(association);
-    touch_sad();
+    sad.erase(*association, garbage);
+    changed = true;
   }
 
   /// Everything that can be wrong with a new SA but for being there already, and its transform.
@@ -175,10 +183,13 @@ struct Engine::Impl {
         replaced ? replaced->params().index : spd.make_index(params.direction, params.index);
     auto policy = std::make_shared<const SecurityPolicy>(std::move(params), next_serial++,
                                                          clock.boot_now(), clock.wall_now());
-    spd.insert(policy, replaced);
-    touch_spd();
+    spd.insert(policy, replaced, garbage);
+    changed = true;
     return policy;
   }
+
+  /// Policies that no snapshot sees any more leave the index.
+  void sweep() { spd.sweep(published.oldest().spd, garbage); }
 
   void expire(const SaPtr& association, BootTime now) {
     if (association->lifetime().check_time(now) == Lifetime::Verdict::kHardReached) {
@@ -203,7 +214,7 @@ Engine::~Engine() = default;
 std::expected<SaPtr, ControlError> Engine::add_sa(SaParams params) {
   auto transform = impl_->construct(params);
   if (!transform) return std::unexpected(transform.error());
-  if (impl_->find(params.id)) return refuse(EEXIST);
+  if (impl_->look(params.id) != nullptr) return refuse(EEXIST);
   // The SA that an acquire asked for takes the place of the larval one that holds it.
   if (params.acquire_sequence != 0) {
     for (const std::uint64_t serial : std::set(impl_->larval)) {
@@ -326,8 +337,8 @@ PolicyPtr Engine::find_policy(const PolicyKey& key) const {
 std::expected<PolicyPtr, ControlError> Engine::delete_policy(const PolicyKey& key) {
   PolicyPtr policy = find_policy(key);
   if (!policy) return refuse(ENOENT);
-  impl_->spd.erase(policy);
-  impl_->touch_spd();
+  impl_->spd.erase(policy, impl_->next_serial++);
+  impl_->changed = true;
   return policy;
 }
 
@@ -337,8 +348,8 @@ std::size_t Engine::flush_policies(PolicyType type) {
     if (policy->params().type == type) doomed.push_back(policy);
     return true;
   });
-  for (const PolicyPtr& policy : doomed) impl_->spd.erase(policy);
-  if (!doomed.empty()) impl_->touch_spd();
+  for (const PolicyPtr& policy : doomed) impl_->spd.erase(policy, impl_->next_serial++);
+  if (!doomed.empty()) impl_->changed = true;
   return doomed.size();
 }
 
@@ -361,14 +372,20 @@ void Engine::set_local_addresses(std::vector<IpAddress> addresses) {
 void Engine::publish() {
   if (!impl_->changed) return;
   impl_->changed = false;
-  impl_->published.replace(std::make_shared<const Snapshot>(impl_->current));
+  auto next = std::make_shared<const Snapshot>(impl_->snapshot_to_publish());
+  impl_->published.replace(std::move(next), std::exchange(impl_->garbage, {}));
+  impl_->sweep();
 }
 
 bool Engine::reclaim() {
-  return impl_->published.reclaim();
+  const bool all = impl_->published.reclaim();
+  impl_->sweep();
+  return all;
 }
 
 const Snapshot& Engine::current() const {
+  impl_->current.sad = impl_->sad.view();
+  impl_->current.spd = impl_->spd.view();
   return impl_->current;
 }
 

@@ -63,7 +63,7 @@ struct BondHash {
 };
 
 Bond bond_of(const SecurityAssociation& association) {
-  const engine::SaParams& params = association.params();
+  const engine::SaConfig& params = association.params();
   return {params.source, params.id.destination, params.reqid, params.id.spi,
           params.if_id,  params.id.protocol,    params.mode};
 }

@@ -26,6 +26,7 @@ using engine::ReplayKind;
 using engine::ReplayParams;
 using engine::Reqid;
 using engine::SaId;
+using engine::SaConfig;
 using engine::SaParams;
 using engine::Secret;
 using engine::Spi;
@@ -282,7 +283,7 @@ std::optional<Protocol> read_flush_protocol(Bytes base) {
   return Protocol{protocol};
 }
 
-bool SaFilter::accepts(const SaParams& params) const {
+bool SaFilter::accepts(const SaConfig& params) const {
   const auto agrees = [](const std::array<std::byte, 16>& a, const std::array<std::byte, 16>& b,
                          std::uint8_t bits) {
     return engine::same_prefix(IpAddress::from(Family::kIpv6, a.data()),
@@ -311,7 +312,7 @@ Decoded<SaFilter> read_sa_filter(const Attributes& attributes) {
 
 void write_sa(MessageBuilder& out, const engine::SecurityAssociation& association,
               const Moment& now) {
-  const SaParams& params = association.params();
+  const SaConfig& params = association.params();
   const ReplayParams replay = association.replay_state();
   const engine::SaStatistics statistics = association.statistics();
   const std::uint32_t window = replay.kind == ReplayKind::kLegacy ? replay.window : 0;

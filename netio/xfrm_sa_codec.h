@@ -51,7 +51,7 @@ struct SaFilter {
   std::uint8_t source_bits = 0;
   std::uint8_t destination_bits = 0;
 
-  bool accepts(const engine::SaParams& params) const;
+  bool accepts(const engine::SaConfig& params) const;
 };
 /// XFRMA_PROTO and XFRMA_ADDRESS_FILTER of a GETSA dump.
 Decoded<SaFilter> read_sa_filter(const Attributes& attributes);

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// An ordered map from 64-bit keys whose every version stays valid and immutable.
+// An ordered map from 64-bit keys whose every copy stays as it was.
 //
-// with() and without() return a new version that shares all but one path with the old one, so a
-// snapshot of a table with a million rows costs a few hundred bytes to replace, and a reader walks
-// its version without a lock. It is a radix tree: six key bits a level, from the top, paths with
-// one child skipped.
+// A copy costs one reference. A change copies what other copies share on the path to the key, and
+// works in place where nobody else does: a snapshot of a table with a million rows costs a few
+// hundred bytes to replace, and many changes between two snapshots cost little more than one. A
+// reader walks its copy without a lock. It is a radix tree: four key bits a level, from the top,
+// paths with one child skipped, values in the lowest level.
 //
-//        inner (prefix 0x00.., shift 6)      bitmap says which of 64 children exist;
-//         |- leaf 0x05                       values sit in leaves only
-//         `- inner (prefix 0x40, shift 0)
-//             |- leaf 0x41
-//             `- leaf 0x7f
+//        inner (prefix 0x00.., shift 4)           bitmap says which of 16 slots there are;
+//         |- leaf (prefix 0x00) [0x05]            slots are children, or values
+//         `- leaf (prefix 0x40) [0x41, 0x4f]
 //
-// Thread rule: a version is immutable; copies of it may be read and dropped on any thread.
+// Thread rule: one thread changes a copy; other copies may be read and dropped on any thread.
 
 #pragma once
 
-#include <array>
+#include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
-#include <vector>
 
 namespace xfrmfs::engine {
 
@@ -32,96 +32,107 @@ class PersistentMap {
  public:
   using Key = std::uint64_t;
 
+  PersistentMap() = default;
+  PersistentMap(const PersistentMap& other) : root_(shared(other.root_)), size_(other.size_) {}
+  PersistentMap(PersistentMap&& other) noexcept
+      : root_(std::exchange(other.root_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  PersistentMap& operator=(PersistentMap other) noexcept {
+    std::swap(root_, other.root_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~PersistentMap() { release(root_); }
+
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
 
-  /// The value at `key`, or null; lives as long as this version.
+  /// The value at `key`, or null; until this copy changes or goes.
   const V* find(Key key) const {
-    const Node* node = root_.get();
-    while (node != nullptr) {
-      if (node->is_leaf()) return node->key == key ? &*node->value : nullptr;
-      if (!node->covers(key)) return nullptr;
-      node = node->child(digit(key, node->shift));
+    const Node* node = root_;
+    while (node != nullptr && node->covers(key)) {
+      const unsigned d = digit(key, node->shift);
+      if (!node->has(d)) return nullptr;
+      if (node->is_leaf()) return &node->values()[node->slot(d)];
+      node = node->children()[node->slot(d)];
     }
     return nullptr;
   }
 
-  /// This version with `value` at `key`, new or replaced.
-  [[nodiscard]] PersistentMap with(Key key, V value) const {
+  /// Puts `value` at `key`, new or replaced.
+  void insert(Key key, V value) {
     bool added = false;
-    NodePtr leaf = std::make_shared<const Node>(key, std::move(value));
-    PersistentMap next;
-    next.root_ = insert(root_, std::move(leaf), key, added);
-    next.size_ = size_ + (added ? 1 : 0);
-    return next;
+    root_ = insert(root_, key, std::move(value), added);
+    size_ += added ? 1 : 0;
   }
 
-  /// This version without `key`; the same if it was not there.
-  [[nodiscard]] PersistentMap without(Key key) const {
-    if (find(key) == nullptr) return *this;
-    PersistentMap next;
-    next.root_ = erase(root_, key);
-    next.size_ = size_ - 1;
-    return next;
+  /// Takes out what is at `key`, if there is something.
+  void erase(Key key) {
+    if (find(key) == nullptr) return;
+    root_ = erase(root_, key);
+    --size_;
   }
 
   /// The entry with the smallest key >= `from`, or nothing.
   std::optional<std::pair<Key, const V*>> first_from(Key from) const {
-    return root_ ? lower(root_.get(), from) : std::nullopt;
+    return root_ != nullptr ? lower(root_, from) : std::nullopt;
   }
 
   /// The entry with the largest key <= `from`, or nothing.
   std::optional<std::pair<Key, const V*>> last_to(Key from) const {
-    return root_ ? upper(root_.get(), from) : std::nullopt;
+    return root_ != nullptr ? upper(root_, from) : std::nullopt;
   }
 
   /// Calls visit(key, value) in ascending key order until it returns false.
   template <class Visit>
   void ascending(Visit&& visit) const {
-    if (root_) walk<false>(*root_, visit);
+    if (root_ != nullptr) walk<false>(*root_, visit);
   }
 
   /// Likewise in descending order.
   template <class Visit>
   void descending(Visit&& visit) const {
-    if (root_) walk<true>(*root_, visit);
+    if (root_ != nullptr) walk<true>(*root_, visit);
   }
 
  private:
-  static constexpr unsigned kBits = 6;
-  static constexpr std::uint8_t kLeaf = 0xff;
-  static constexpr unsigned kTopShift = 60;  // the top digit has four bits only
+  static constexpr unsigned kBits = 4;
+  static constexpr unsigned kFan = 1u << kBits;
 
-  struct Node;
-  using NodePtr = std::shared_ptr<const Node>;
-
+  /// Slots follow it in memory.
   struct Node {
-    Node(Key k, V v) : key(k), shift(kLeaf), value(std::move(v)) {}
-    Node(Key prefix, std::uint8_t s, std::uint64_t map, std::vector<NodePtr> c)
-        : key(prefix), shift(s), bitmap(map), children(std::move(c)) {}
+    std::atomic<std::uint32_t> holders{1};
+    std::uint8_t shift;  // position of the digit; 0: a leaf
+    std::uint8_t room;   // slots that there is memory for
+    std::uint16_t bitmap = 0;
+    Key prefix;  // any key below: the bits above the digit count
 
-    bool is_leaf() const { return shift == kLeaf; }
-    /// Do the bits above this node's digit agree with `k`?
-    bool covers(Key k) const { return above(k, shift) == above(key, shift); }
+    Node(Key key, unsigned s, std::size_t slots)
+        : shift(static_cast<std::uint8_t>(s)),
+          room(static_cast<std::uint8_t>(slots)),
+          prefix(key) {}
+
+    bool is_leaf() const { return shift == 0; }
+    bool covers(Key k) const { return above(k, shift) == above(prefix, shift); }
+    bool has(unsigned d) const { return (bitmap >> d & 1) != 0; }
+    std::size_t count() const { return static_cast<std::size_t>(std::popcount(bitmap)); }
     std::size_t slot(unsigned d) const {
-      return static_cast<std::size_t>(std::popcount(bitmap & ((std::uint64_t{1} << d) - 1)));
+      return static_cast<std::size_t>(std::popcount(bitmap & ((1u << d) - 1)));
     }
-    const Node* child(unsigned d) const {
-      return (bitmap >> d & 1) != 0 ? children[slot(d)].get() : nullptr;
+    V* values() { return std::launder(reinterpret_cast<V*>(this + 1)); }
+    const V* values() const { return std::launder(reinterpret_cast<const V*>(this + 1)); }
+    Node** children() { return std::launder(reinterpret_cast<Node**>(this + 1)); }
+    Node* const* children() const {
+      return std::launder(reinterpret_cast<Node* const*>(this + 1));
     }
-
-    Key key;                        // leaf: the key; inner: any key below, bits above count
-    std::uint8_t shift;             // position of the digit, or kLeaf
-    std::uint64_t bitmap = 0;       // inner: which digits have a child
-    std::vector<NodePtr> children;  // inner: in digit order, at least two
-    std::optional<V> value;         // leaf
   };
+  static_assert(alignof(V) <= alignof(Node) && alignof(Node*) <= alignof(Node));
+  static_assert(sizeof(Node) % alignof(V) == 0);
 
   static unsigned digit(Key key, unsigned shift) {
-    return static_cast<unsigned>(key >> shift) & ((1u << kBits) - 1);
+    return static_cast<unsigned>(key >> shift) & (kFan - 1);
   }
   static Key above(Key key, unsigned shift) {
-    return shift >= kTopShift ? 0 : key >> (shift + kBits);
+    return shift + kBits >= 64 ? 0 : key >> (shift + kBits);
   }
   /// The highest digit in which two different keys differ.
   static unsigned split_shift(Key a, Key b) {
@@ -129,118 +140,216 @@ class PersistentMap {
     return top_bit / kBits * kBits;
   }
 
-  static NodePtr pair_of(const NodePtr& a, const NodePtr& b) {
-    const unsigned shift = split_shift(a->key, b->key);
-    const unsigned da = digit(a->key, shift);
-    const unsigned db = digit(b->key, shift);
-    std::vector<NodePtr> children = da < db ? std::vector{a, b} : std::vector{b, a};
-    const std::uint64_t bitmap = (std::uint64_t{1} << da) | (std::uint64_t{1} << db);
-    return std::make_shared<const Node>(a->key, static_cast<std::uint8_t>(shift), bitmap,
-                                        std::move(children));
+  static Node* make(Key key, unsigned shift, std::size_t slots) {
+    const std::size_t width = shift == 0 ? sizeof(V) : sizeof(Node*);
+    slots = std::min<std::size_t>(std::bit_ceil(slots), kFan);
+    return new (::operator new(sizeof(Node) + slots * width)) Node(key, shift, slots);
   }
-
-  static NodePtr insert(const NodePtr& node, NodePtr leaf, Key key, bool& added) {
-    if (!node) {
-      added = true;
-      return leaf;
-    }
-    if (node->is_leaf() ? node->key == key : false) return leaf;
-    if (node->is_leaf() || !node->covers(key)) {
-      added = true;
-      return pair_of(node, leaf);
-    }
-    const unsigned d = digit(key, node->shift);
-    const std::size_t slot = node->slot(d);
-    std::vector<NodePtr> children = grown_copy(*node, d, slot);
-    children[slot] = insert(children[slot], std::move(leaf), key, added);
-    return std::make_shared<const Node>(
-        node->key, node->shift, node->bitmap | (std::uint64_t{1} << d), std::move(children));
+  static Node* make_leaf(Key key, V&& value) {
+    Node* leaf = make(key, 0, 1);
+    new (leaf->values()) V(std::move(value));
+    leaf->bitmap = static_cast<std::uint16_t>(1u << digit(key, 0));
+    return leaf;
   }
-
-  /// The children of `node`, with an empty one at `slot` if digit `d` has none yet.
-  static std::vector<NodePtr> grown_copy(const Node& node, unsigned d, std::size_t slot) {
-    const bool there = (node.bitmap >> d & 1) != 0;
-    std::vector<NodePtr> children;
-    children.reserve(node.children.size() + (there ? 0 : 1));
-    const auto at = node.children.begin() + static_cast<std::ptrdiff_t>(slot);
-    children.insert(children.end(), node.children.begin(), at);
-    if (!there) children.emplace_back();
-    children.insert(children.end(), at, node.children.end());
-    return children;
+  static Node* shared(Node* node) {
+    if (node != nullptr) node->holders.fetch_add(1, std::memory_order_relaxed);
+    return node;
   }
-
-  static NodePtr erase(const NodePtr& node, Key key) {
-    if (node->is_leaf()) return nullptr;
-    const unsigned d = digit(key, node->shift);
-    const std::size_t slot = node->slot(d);
-    const auto at = static_cast<std::ptrdiff_t>(slot);
-    NodePtr child = erase(node->children[slot], key);
-    if (!child && node->children.size() == 2) return node->children[1 - slot];
-    std::vector<NodePtr> children = node->children;
-    std::uint64_t bitmap = node->bitmap;
-    if (child) {
-      children[slot] = std::move(child);
+  static void free(Node* node) {
+    node->~Node();
+    ::operator delete(node);
+  }
+  static void release(Node* node) {
+    if (node == nullptr || node->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    const std::size_t n = node->count();
+    if (node->is_leaf()) {
+      std::destroy_n(node->values(), n);
     } else {
-      children.erase(children.begin() + at);
-      bitmap &= ~(std::uint64_t{1} << d);
+      std::for_each_n(node->children(), n, release);
     }
-    // Any key below serves as the prefix; the old one may have been erased, its bits have not.
-    return std::make_shared<const Node>(node->key, node->shift, bitmap, std::move(children));
+    free(node);
   }
 
-  template <bool kDescending, class Visit>
-  static bool walk(const Node& node, Visit& visit) {
-    if (node.is_leaf()) return visit(node.key, *node.value);
-    const std::size_t n = node.children.size();
-    for (std::size_t i = 0; i < n; ++i) {
-      if (!walk<kDescending>(*node.children[kDescending ? n - 1 - i : i], visit)) return false;
+  /// A node that only the caller holds, with what `node` has and memory for `slots`. The caller's
+  /// reference to `node` is used up.
+  static Node* owned(Node* node, std::size_t slots) {
+    // Nobody can come to hold a node that only we hold; acquire: those who did are done with it.
+    const bool mine = node->holders.load(std::memory_order_acquire) == 1;
+    if (mine && node->room >= slots) return node;
+    Node* copy = make(node->prefix, node->shift, slots);
+    const std::size_t n = node->count();
+    copy->bitmap = node->bitmap;
+    if (!node->is_leaf()) {
+      std::uninitialized_copy_n(node->children(), n, copy->children());
+      if (!mine) std::for_each_n(copy->children(), n, shared);
+    } else if (mine) {
+      std::uninitialized_move_n(node->values(), n, copy->values());
+      std::destroy_n(node->values(), n);
+    } else {
+      std::uninitialized_copy_n(std::as_const(*node).values(), n, copy->values());
     }
-    return true;
+    if (mine) {
+      free(node);
+    } else {
+      release(node);
+    }
+    return copy;
+  }
+
+  template <class T>
+  static void open_gap(T* slots, std::size_t at, std::size_t n, T&& value) {
+    if (at == n) {
+      new (slots + n) T(std::move(value));
+      return;
+    }
+    new (slots + n) T(std::move(slots[n - 1]));
+    std::move_backward(slots + at, slots + n - 1, slots + n);
+    slots[at] = std::move(value);
+  }
+  template <class T>
+  static void close_gap(T* slots, std::size_t at, std::size_t n) {
+    std::move(slots + at + 1, slots + n, slots + at);
+    std::destroy_at(slots + n - 1);
+  }
+
+  /// Two nodes, or a node and a new leaf, that no longer share a prefix.
+  static Node* pair_of(Node* a, Node* b) {
+    const unsigned shift = split_shift(a->prefix, b->prefix);
+    const unsigned da = digit(a->prefix, shift);
+    const unsigned db = digit(b->prefix, shift);
+    Node* pair = make(a->prefix, shift, 2);
+    pair->bitmap = static_cast<std::uint16_t>(1u << da | 1u << db);
+    new (pair->children()) Node*(da < db ? a : b);
+    new (pair->children() + 1) Node*(da < db ? b : a);
+    return pair;
+  }
+
+  /// All of these use up the caller's reference to `node` and give one to the result.
+  static Node* insert(Node* node, Key key, V&& value, bool& added) {
+    if (node == nullptr || !node->covers(key)) {
+      added = true;
+      Node* leaf = make_leaf(key, std::move(value));
+      return node == nullptr ? leaf : pair_of(node, leaf);
+    }
+    const unsigned d = digit(key, node->shift);
+    const std::size_t slot = node->slot(d);
+    const std::size_t n = node->count();
+    if (node->has(d)) {
+      node = owned(node, n);
+      if (node->is_leaf()) {
+        node->values()[slot] = std::move(value);
+      } else {
+        node->children()[slot] = insert(node->children()[slot], key, std::move(value), added);
+      }
+      return node;
+    }
+    added = true;
+    node = owned(node, n + 1);
+    if (node->is_leaf()) {
+      open_gap(node->values(), slot, n, std::move(value));
+    } else {
+      open_gap(node->children(), slot, n, make_leaf(key, std::move(value)));
+    }
+    node->bitmap = static_cast<std::uint16_t>(node->bitmap | 1u << d);
+    return node;
+  }
+
+  /// `key` is there. Null if nothing is left.
+  static Node* erase(Node* node, Key key) {
+    const unsigned d = digit(key, node->shift);
+    const std::size_t slot = node->slot(d);
+    const std::size_t n = node->count();
+    if (node->is_leaf() && n == 1) {
+      release(node);
+      return nullptr;
+    }
+    node = owned(node, n);
+    if (!node->is_leaf()) {
+      node->children()[slot] = erase(node->children()[slot], key);
+      if (node->children()[slot] != nullptr) return node;
+      if (n == 2) {
+        Node* other = node->children()[1 - slot];
+        free(node);
+        return other;
+      }
+      close_gap(node->children(), slot, n);
+    } else {
+      close_gap(node->values(), slot, n);
+    }
+    node->bitmap = static_cast<std::uint16_t>(node->bitmap & ~(1u << d));
+    return node;
   }
 
   using Entry = std::optional<std::pair<Key, const V*>>;
 
-  static Entry edge(const Node* node, bool last) {
-    while (!node->is_leaf()) {
-      node = (last ? node->children.back() : node->children.front()).get();
+  /// Calls visit(digit, slot) for each slot of a node until it returns false.
+  template <bool kDescending, class Visit>
+  static bool each_slot(const Node& node, Visit&& visit) {
+    std::size_t slot = kDescending ? node.count() : 0;
+    for (unsigned i = 0; i < kFan; ++i) {
+      const unsigned d = kDescending ? kFan - 1 - i : i;
+      if (!node.has(d)) continue;
+      if (!visit(d, kDescending ? --slot : slot++)) return false;
     }
-    return Entry({node->key, &*node->value});
+    return true;
+  }
+  static Key key_at(const Node& leaf, unsigned d) {
+    return above(leaf.prefix, 0) << kBits | d;
+  }
+
+  template <bool kDescending, class Visit>
+  static bool walk(const Node& node, Visit& visit) {
+    return each_slot<kDescending>(node, [&](unsigned d, std::size_t slot) {
+      return node.is_leaf() ? visit(key_at(node, d), node.values()[slot])
+                            : walk<kDescending>(*node.children()[slot], visit);
+    });
+  }
+
+  static Entry edge(const Node* node, bool last) {
+    while (!node->is_leaf()) node = node->children()[last ? node->count() - 1 : 0];
+    const auto d = static_cast<unsigned>(last ? std::bit_width(node->bitmap) - 1
+                                              : std::countr_zero(node->bitmap));
+    return Entry({key_at(*node, d), &node->values()[node->slot(d)]});
   }
 
   static Entry lower(const Node* node, Key from) {
-    if (node->is_leaf()) {
-      return node->key >= from ? Entry({node->key, &*node->value}) : std::nullopt;
-    }
     if (!node->covers(from)) {
-      return above(node->key, node->shift) > above(from, node->shift) ? edge(node, false)
-                                                                      : std::nullopt;
+      return above(node->prefix, node->shift) > above(from, node->shift) ? edge(node, false)
+                                                                         : std::nullopt;
     }
     const unsigned d = digit(from, node->shift);
     std::size_t slot = node->slot(d);
-    if ((node->bitmap >> d & 1) != 0) {
-      if (const Entry entry = lower(node->children[slot].get(), from)) return entry;
+    if (node->has(d)) {
+      if (node->is_leaf()) return Entry({from, &node->values()[slot]});
+      if (const Entry entry = lower(node->children()[slot], from)) return entry;
       ++slot;
     }
-    return slot < node->children.size() ? edge(node->children[slot].get(), false) : std::nullopt;
+    if (slot == node->count()) return std::nullopt;
+    if (!node->is_leaf()) return edge(node->children()[slot], false);
+    const unsigned next = d + 1 + static_cast<unsigned>(std::countr_zero(
+                                      static_cast<unsigned>(node->bitmap) >> (d + 1)));
+    return Entry({key_at(*node, next), &node->values()[slot]});
   }
 
   static Entry upper(const Node* node, Key from) {
-    if (node->is_leaf()) {
-      return node->key <= from ? Entry({node->key, &*node->value}) : std::nullopt;
-    }
     if (!node->covers(from)) {
-      return above(node->key, node->shift) < above(from, node->shift) ? edge(node, true)
-                                                                      : std::nullopt;
+      return above(node->prefix, node->shift) < above(from, node->shift) ? edge(node, true)
+                                                                         : std::nullopt;
     }
     const unsigned d = digit(from, node->shift);
     const std::size_t slot = node->slot(d);
-    if ((node->bitmap >> d & 1) != 0) {
-      if (const Entry entry = upper(node->children[slot].get(), from)) return entry;
+    if (node->has(d)) {
+      if (node->is_leaf()) return Entry({from, &node->values()[slot]});
+      if (const Entry entry = upper(node->children()[slot], from)) return entry;
     }
-    return slot > 0 ? edge(node->children[slot - 1].get(), true) : std::nullopt;
+    if (slot == 0) return std::nullopt;
+    if (!node->is_leaf()) return edge(node->children()[slot - 1], true);
+    const auto before = static_cast<unsigned>(
+        std::bit_width(static_cast<unsigned>(node->bitmap) & ((1u << d) - 1)) - 1);
+    return Entry({key_at(*node, before), &node->values()[slot - 1]});
   }
 
-  NodePtr root_;
+  Node* root_ = nullptr;
   std::size_t size_ = 0;
 };
 

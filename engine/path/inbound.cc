@@ -14,7 +14,7 @@ constexpr std::size_t kSmallest = 8;  // SPI and sequence number
 
 /// Does this SA do what the template demands? Templates of tunnels name both ends, zero any.
 bool satisfies(const SecurityAssociation& association, const Template& tmpl) {
-  const SaParams& params = association.params();
+  const SaConfig& params = association.params();
   const auto same = [](const IpAddress& wanted, const IpAddress& have) {
     return wanted.is_any() || wanted == have;
   };

@@ -27,7 +27,7 @@ InnerFacts InnerFacts::of(const OuterHeader& header) {
           .dont_fragment = family == Family::kIpv6 || header.dont_fragment};
 }
 
-OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
+OuterHeader outer_header(const SaConfig& params, const InnerFacts& inner,
                          std::uint16_t identification) {
   std::uint8_t traffic_class = inner.traffic_class;
   if ((params.extra_flags & kSaDontEncapDscp) != 0) traffic_class &= kEcnMask;
@@ -41,11 +41,11 @@ OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
           .identification = identification};
 }
 
-std::size_t outer_size(const SaParams& params) {
+std::size_t outer_size(const SaConfig& params) {
   return outer_header_size(params.family()) + (params.encapsulation ? kUdpHeaderSize : 0);
 }
 
-void write_outer_headers(const SaParams& params, const OuterHeader& outer, std::size_t payload_size,
+void write_outer_headers(const SaConfig& params, const OuterHeader& outer, std::size_t payload_size,
                          std::byte* at) {
   if (!params.encapsulation) return write_outer_header(outer, payload_size, at);
   write_outer_header(outer, kUdpHeaderSize + payload_size, at);
@@ -60,7 +60,7 @@ Protocol protocol_of(Family family) {
   return family == Family::kIpv4 ? Protocol::kIpip : Protocol::kIpv6;
 }
 
-std::expected<IpHeader, Mib> remove_outer_header(const SaParams& params, const IpHeader& outer,
+std::expected<IpHeader, Mib> remove_outer_header(const SaConfig& params, const IpHeader& outer,
                                                  Protocol next_header, MutableBytes payload) {
   const Family wanted = params.selector.family;
   Family family = Family::kNone;

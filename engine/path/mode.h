@@ -27,15 +27,15 @@ struct InnerFacts {
 
 /// Bytes of what lies in front of an SA's protocol header: the outer IP header, and UDP's where the
 /// SA says so.
-std::size_t outer_size(const SaParams& params);
+std::size_t outer_size(const SaConfig& params);
 
 /// Writes both around `payload_size` bytes; `at` has outer_size() bytes of room. The UDP checksum
 /// is 0 (RFC 3948 §2.1); over IPv6, whoever sends it fills it in.
-void write_outer_headers(const SaParams& params, const OuterHeader& outer, std::size_t payload_size,
+void write_outer_headers(const SaConfig& params, const OuterHeader& outer, std::size_t payload_size,
                          std::byte* at);
 
 /// The outer header of a tunnel SA around such a packet, RFC 4301 §5.1.2.1.
-OuterHeader outer_header(const SaParams& params, const InnerFacts& inner,
+OuterHeader outer_header(const SaConfig& params, const InnerFacts& inner,
                          std::uint16_t identification);
 
 /// The next header value that says "an IP packet of this family".
@@ -46,7 +46,7 @@ Protocol protocol_of(Family family);
 /// `payload` is the opened payload, `outer` the header around it. The inner packet's header, or
 /// why it cannot be taken: not the next header or family that the SA allows, incomplete, or CE
 /// outside a packet that is not ECN-capable (RFC 6040 §4.2).
-std::expected<IpHeader, Mib> remove_outer_header(const SaParams& params, const IpHeader& outer,
+std::expected<IpHeader, Mib> remove_outer_header(const SaConfig& params, const IpHeader& outer,
                                                  Protocol next_header, MutableBytes payload);
 
 }  // namespace xfrmfs::engine

@@ -185,7 +185,7 @@ std::expected<void, Mib> Outbound::fits(const IpHeader& header, std::size_t size
   const std::size_t inner_size = size;
   bool whole = header.dont_fragment;
   for (std::uint32_t i = 0; i < bundle.size; ++i) {
-    const SaParams& params = bundle.associations[i]->params();
+    const SaConfig& params = bundle.associations[i]->params();
     size = bundle.associations[i]->transform()->sealed_size(size) + outer_size(params);
     whole = whole && (params.flags & kSaNoPmtuDiscovery) == 0;
   }
@@ -291,7 +291,7 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
     drop(item_of_[k], Mib::kOutStateSeqError);
   }
 
-  const SaParams& params = association.params();
+  const SaConfig& params = association.params();
   Transform& transform = *association.transform();
   const std::size_t outer = outer_size(params);
   const std::size_t head = transform.head_size();
@@ -332,7 +332,7 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
 
 /// A UDP header that goes into another SA is not seen again by anybody who would fill in its
 /// checksum.
-void Outbound::finish_inner_udp(const SaParams& params, MutableBytes packet) const {
+void Outbound::finish_inner_udp(const SaConfig& params, MutableBytes packet) const {
   if (params.encapsulation && params.family() == Family::kIpv6) fill_udp_checksum(packet);
 }
 
@@ -410,7 +410,7 @@ void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size
   if (count == 0) return;
   Buffer buffer = spare_->take();
   if (!buffer) return context_->count(Mib::kOutError, count);
-  const SaParams& params = bundle.associations[level]->params();
+  const SaConfig& params = bundle.associations[level]->params();
   Transform& transform = *bundle.associations[level]->transform();
   const std::size_t outer = outer_size(params);
   PacketBytes frame(std::move(buffer), kHeadroom, outer);

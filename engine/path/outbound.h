@@ -56,7 +56,7 @@ class Outbound final : public OutboundPath {
   std::size_t seal_run(std::size_t first, std::size_t last);
   std::size_t apply(SecurityAssociation& association, std::size_t first, std::size_t last,
                     bool outermost);
-  void finish_inner_udp(const SaParams& params, MutableBytes packet) const;
+  void finish_inner_udp(const SaConfig& params, MutableBytes packet) const;
   void drop(std::size_t i, Mib reason);
 
   // Trains.

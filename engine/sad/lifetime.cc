@@ -34,17 +34,18 @@ Lifetime::Lifetime(const LifetimeLimits& limits, const LifetimeUsage& usage, Boo
                    WallTime wall_now)
     : bytes_(usage.bytes),
       packets_(usage.packets),
-      first_used_ns_(usage.first_used.count() == 0
-                         ? kNever
-                         : boot_time_of(usage.first_used, now, wall_now).count()),
-      last_used_ns_(first_used_ns_.load(kRelaxed)),
+      last_used_ns_(usage.first_used.count() == 0
+                        ? kNever
+                        : boot_time_of(usage.first_used, now, wall_now).count()),
+      first_used_ns_(last_used_ns_.load(kRelaxed)),
       added_at_(usage.added.count() == 0 ? now : boot_time_of(usage.added, now, wall_now)),
       added_wall_(usage.added.count() == 0 ? wall_now : usage.added) {
   set_limits(limits);
 }
 
 Lifetime::Verdict Lifetime::check(BootTime now) {
-  if (first_used_ns_.load(kRelaxed) == kNever) first_used_ns_.store(now.count(), kRelaxed);
+  if (last_used_ns_.load(kRelaxed) == kNever) note_first_use(now);
+  if (!limited_.load(kRelaxed)) return Verdict::kWithin;
   const std::uint64_t bytes = bytes_.load(kRelaxed);
   const std::uint64_t packets = packets_.load(kRelaxed);
   if (bytes >= limits_.hard_bytes.load(kRelaxed) ||
@@ -59,6 +60,7 @@ Lifetime::Verdict Lifetime::check(BootTime now) {
 }
 
 std::uint64_t Lifetime::within_limits() const {
+  if (!limited_.load(kRelaxed)) return kUnlimited;
   constexpr std::uint64_t kLargest = 65535;
   const bool told = soft_told();
   const auto left = [told](std::uint64_t used, std::uint64_t soft, std::uint64_t hard) {
@@ -70,6 +72,10 @@ std::uint64_t Lifetime::within_limits() const {
   const std::uint64_t bytes = left(bytes_.load(kRelaxed), limits_.soft_bytes.load(kRelaxed),
                                    limits_.hard_bytes.load(kRelaxed));
   return std::min(packets, bytes / kLargest);
+}
+
+void Lifetime::note_first_use(BootTime now) {
+  if (first_used_ns_.load(kRelaxed) == kNever) first_used_ns_.store(now.count(), kRelaxed);
 }
 
 void Lifetime::charge(std::uint64_t bytes, std::uint64_t packets, BootTime now) {
@@ -130,6 +136,9 @@ void Lifetime::set_limits(const LifetimeLimits& limits) {
   limits_.hard_add.store(limits.hard_add_seconds, kRelaxed);
   limits_.soft_use.store(limits.soft_use_seconds, kRelaxed);
   limits_.hard_use.store(limits.hard_use_seconds, kRelaxed);
+  limited_.store((limits.soft_bytes & limits.hard_bytes & limits.soft_packets &
+                  limits.hard_packets) != kUnlimited,
+                 kRelaxed);
   soft_told_.store(false, kRelaxed);
 }
 

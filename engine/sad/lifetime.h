@@ -82,12 +82,16 @@ class Lifetime {
     std::atomic<std::uint64_t> soft_add, hard_add, soft_use, hard_use;
   };
 
-  AtomicLimits limits_;
+  void note_first_use(BootTime now);
+
+  // What a packet touches comes first; SecurityAssociation knows.
   std::atomic<std::uint64_t> bytes_;
   std::atomic<std::uint64_t> packets_;
-  std::atomic<std::int64_t> first_used_ns_;  // boot time
-  std::atomic<std::int64_t> last_used_ns_;
+  std::atomic<std::int64_t> last_used_ns_;  // boot time
   std::atomic<bool> soft_told_{false};
+  std::atomic<bool> limited_{false};  // some limit of bytes or packets is set
+  std::atomic<std::int64_t> first_used_ns_;
+  AtomicLimits limits_;
   const BootTime added_at_;
   const WallTime added_wall_;
 };

@@ -24,14 +24,30 @@ SeqNo infer(std::uint32_t low, SeqNo top, std::uint32_t window) {
 
 }  // namespace
 
+ReplayWindow::Commits::Commits(ReplayWindow& window) : window_(window) {
+  for (;;) {
+    std::uint32_t seen = window_.version_.load(kRelaxed);
+    if ((seen & 1) == 0 && window_.version_.compare_exchange_weak(
+                               seen, seen + 1, std::memory_order_acquire, kRelaxed)) {
+      return;
+    }
+  }
+}
+
+ReplayWindow::Commits::~Commits() {
+  window_.version_.store(window_.version_.load(kRelaxed) + 1, std::memory_order_release);
+}
+
 ReplayWindow::ReplayWindow(const ReplayParams& params)
-    : kind_(params.kind),
-      window_(params.window),
-      words_(kind_ == ReplayKind::kLegacy ? 1 : params.bitmap_words),
+    : window_(params.window),
       top_(params.in_sequence),
-      bits_(new std::atomic<std::uint32_t>[words_]) {
+      words_(params.kind == ReplayKind::kLegacy
+                 ? std::uint16_t{1}
+                 : static_cast<std::uint16_t>(params.bitmap_words)),
+      kind_(params.kind),
+      more_bits_(words_ > kWordsInside ? new Word[words_] : nullptr) {
   for (std::uint32_t i = 0; i < words_; ++i) {
-    bits_[i].store(i < params.bitmap.size() ? params.bitmap[i] : 0, kRelaxed);
+    bits()[i].store(i < params.bitmap.size() ? params.bitmap[i] : 0, kRelaxed);
   }
 }
 
@@ -72,9 +88,10 @@ std::expected<void, ReplayFailure> ReplayWindow::look(SeqNo number) const {
 
 bool ReplayWindow::seen(SeqNo number, SeqNo top) const {
   if (kind_ == ReplayKind::kLegacy) {
-    return (bits_[0].load(std::memory_order_acquire) >> (top - number) & 1) != 0;
+    return (bits()[0].load(std::memory_order_acquire) >> (top - number) & 1) != 0;
   }
-  return (ring_word(number).load(std::memory_order_acquire) & ring_bit(number)) != 0;
+  const Place place = ring_place(number);
+  return (bits()[place.word].load(std::memory_order_acquire) & place.bit) != 0;
 }
 
 std::expected<void, ReplayFailure> ReplayWindow::mark(SeqNo number) {
@@ -82,43 +99,43 @@ std::expected<void, ReplayFailure> ReplayWindow::mark(SeqNo number) {
   if (const auto verdict = look(number); !verdict) return verdict;
 
   const SeqNo top = top_.load(kRelaxed);
-  version_.store(version_.load(kRelaxed) + 1, kRelaxed);
   if (kind_ == ReplayKind::kLegacy) {
-    std::uint32_t word = bits_[0].load(kRelaxed);
+    std::uint32_t word = bits()[0].load(kRelaxed);
     if (number > top) {
       word = number - top < window_ ? (word << (number - top)) | 1 : 1;
     } else {
       word |= std::uint32_t{1} << (top - number);
     }
-    bits_[0].store(word, std::memory_order_release);
+    bits()[0].store(word, std::memory_order_release);
   } else {
     if (number > top) advance_ring(number, top);
-    auto& word = ring_word(number);
-    word.store(word.load(kRelaxed) | ring_bit(number), std::memory_order_release);
+    const Place place = ring_place(number);
+    Word& word = bits()[place.word];
+    word.store(word.load(kRelaxed) | place.bit, std::memory_order_release);
   }
   if (number > top) top_.store(number, std::memory_order_release);
-  version_.store(version_.load(kRelaxed) + 1, std::memory_order_release);
   return {};
 }
 
 /// Forgets the numbers that fall out when `number` becomes the top: their places are reused.
 void ReplayWindow::advance_ring(SeqNo number, SeqNo top) {
   if (number - top >= window_) {
-    for (std::uint32_t i = 0; i < words_; ++i) bits_[i].store(0, std::memory_order_release);
+    for (std::uint32_t i = 0; i < words_; ++i) bits()[i].store(0, std::memory_order_release);
     return;
   }
   for (SeqNo n = top + 1; n < number; ++n) {
-    auto& word = ring_word(n);
-    word.store(word.load(kRelaxed) & ~ring_bit(n), std::memory_order_release);
+    const Place place = ring_place(n);
+    Word& word = bits()[place.word];
+    word.store(word.load(kRelaxed) & ~place.bit, std::memory_order_release);
   }
 }
 
-std::atomic<std::uint32_t>& ReplayWindow::ring_word(SeqNo number) const {
-  return bits_[(number + window_ - 1) % window_ / 32];
-}
-
-std::uint32_t ReplayWindow::ring_bit(SeqNo number) const {
-  return std::uint32_t{1} << ((number + window_ - 1) % window_ % 32);
+ReplayWindow::Place ReplayWindow::ring_place(SeqNo number) const {
+  // Most windows are a power of two, and a division takes longer than all the rest.
+  const SeqNo turn = number - 1;
+  const SeqNo at = (window_ & (window_ - 1)) == 0 ? turn & (window_ - 1)
+                                                  : (number + window_ - 1) % window_;
+  return {.word = static_cast<std::size_t>(at / 32), .bit = std::uint32_t{1} << (at % 32)};
 }
 
 ReplayParams ReplayWindow::state() const {
@@ -130,7 +147,7 @@ ReplayParams ReplayWindow::state() const {
   state.in_sequence = consistently([&] {
     const SeqNo top = top_.load(std::memory_order_acquire);
     for (std::uint32_t i = 0; i < words_; ++i) {
-      state.bitmap[i] = bits_[i].load(std::memory_order_acquire);
+      state.bitmap[i] = bits()[i].load(std::memory_order_acquire);
     }
     return top;
   });

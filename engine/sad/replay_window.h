@@ -9,11 +9,12 @@
 
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <memory>
-#include <mutex>
 
 #include "engine/base/types.h"
 #include "engine/sad/sa_params.h"
@@ -37,16 +38,18 @@ class ReplayWindow {
   /// `low` without ESN). Window 0 accepts everything. Any worker.
   std::expected<SeqNo, ReplayFailure> check(std::uint32_t low) const;
 
-  /// Marks verified numbers as seen and moves the window; looks again first. Holds the window's
-  /// lock while it lives: for the packets of one run. Any worker.
+  /// Marks verified numbers as seen and moves the window; looks again first. One at a time: while it
+  /// lives, for the packets of one run, others wait and so does check(). Any worker.
   class Commits {
    public:
-    explicit Commits(ReplayWindow& window) : window_(window), lock_(window.mutex_) {}
+    explicit Commits(ReplayWindow& window);
+    ~Commits();
+    Commits(const Commits&) = delete;
+    Commits& operator=(const Commits&) = delete;
     std::expected<void, ReplayFailure> add(SeqNo number) { return window_.mark(number); }
 
    private:
     ReplayWindow& window_;
-    std::scoped_lock<std::mutex> lock_;
   };
   /// One number alone.
   std::expected<void, ReplayFailure> commit(SeqNo number) { return Commits(*this).add(number); }
@@ -64,18 +67,29 @@ class ReplayWindow {
   std::expected<void, ReplayFailure> look(SeqNo number) const;
   bool seen(SeqNo number, SeqNo top) const;
   void advance_ring(SeqNo number, SeqNo top);
-  std::atomic<std::uint32_t>& ring_word(SeqNo number) const;
-  std::uint32_t ring_bit(SeqNo number) const;
 
-  const ReplayKind kind_;
-  const std::uint32_t window_;  // in numbers; 0: no protection
-  const std::uint32_t words_;   // of 32 bits; legacy: 1
-  mutable std::mutex mutex_;    // committers; a leaf, held for tens of nanoseconds
-  // Odd while a committer is inside. A reader whose version moved meanwhile reads again.
+  using Word = std::atomic<std::uint32_t>;
+  struct Place {
+    std::size_t word;
+    std::uint32_t bit;
+  };
+  Place ring_place(SeqNo number) const;
+  Word* bits() { return words_ > kWordsInside ? more_bits_.get() : bits_.data(); }
+  const Word* bits() const { return words_ > kWordsInside ? more_bits_.get() : bits_.data(); }
+
+  /// Windows up to 64 need no memory of their own. All of it is 40 bytes: SecurityAssociation has
+  /// no more room in the cache line where it lies.
+  static constexpr std::size_t kWordsInside = 2;
+
+  // Odd while a Commits lives, for tens of nanoseconds: then readers and others try again.
   std::atomic<std::uint32_t> version_{0};
-  std::atomic<SeqNo> top_;  // highest accepted
+  const std::uint32_t window_;  // in numbers; 0: no protection
+  std::atomic<SeqNo> top_;      // highest accepted
   // Legacy: one word, bit 0 is top_. Else a ring: bit (n - 1) % window_ stands for number n.
-  std::unique_ptr<std::atomic<std::uint32_t>[]> bits_;
+  std::array<Word, kWordsInside> bits_{};
+  const std::uint16_t words_;  // of 32 bits; legacy: 1
+  const ReplayKind kind_;
+  const std::unique_ptr<Word[]> more_bits_;  // instead of bits_, if they are more
 };
 
 }  // namespace xfrmfs::engine

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // SaParams: everything that is configured about an SA. A plain value, validated by Engine::add_sa.
+//
+// What an SA keeps of it as long as it lives is the base, SaConfig; the rest says how it begins, and
+// goes on in Lifetime and ReplayWindow.
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -68,25 +72,31 @@ struct UdpEncapsulation {
   bool operator==(const UdpEncapsulation&) const = default;
 };
 
-struct SaParams {
+struct SaConfig {
+  // Every packet looks at these: one cache line, see SecurityAssociation.
   SaId id;
-  IpAddress source;
-  Selector selector;
-  Mode mode = Mode::kTunnel;
   Reqid reqid{};
-  std::uint8_t flags = 0;         // SaFlag
+  Mode mode = Mode::kTunnel;
+  std::uint8_t flags = 0;  // SaFlag
+  IpAddress source;
   std::uint32_t extra_flags = 0;  // SaExtraFlag
-  ReplayParams replay;
-  CryptoParams crypto;
+
+  Selector selector;
   std::optional<UdpEncapsulation> encapsulation;
-  LifetimeLimits limits;
-  LifetimeUsage usage;  // non-zero for a moved SA
   std::uint32_t if_id = 0;
   std::uint32_t acquire_sequence = 0;  // the requester's seq; ties a larval SA to its ACQUIRE
-  std::optional<std::uint32_t> aevent_threshold_packets;  // else from Settings at creation
-  std::optional<std::uint32_t> aevent_interval_ms;        // likewise
+  CryptoParams crypto;
 
   Family family() const { return id.destination.family(); }
+};
+static_assert(offsetof(SaConfig, selector) == 64);
+
+struct SaParams : SaConfig {
+  ReplayParams replay;
+  LifetimeLimits limits;
+  LifetimeUsage usage;  // non-zero for a moved SA
+  std::optional<std::uint32_t> aevent_threshold_packets;  // else from Settings at creation
+  std::optional<std::uint32_t> aevent_interval_ms;        // likewise
 };
 
 }  // namespace xfrmfs::engine

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/sad/sad.h"
 
-#include <algorithm>
-#include <cassert>
+#include <cstring>
 #include <utility>
+
+#include "engine/base/mix.h"
 
 namespace xfrmfs::engine {
 namespace {
-
-/// One round of a multiply-and-fold hash (the product's halves xor'ed).
-std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xd1b54a32d192ed03u);
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
 
 std::uint64_t hash(std::uint64_t seed, const IpAddress& address, std::uint32_t number,
                    Protocol protocol) {
@@ -25,12 +19,12 @@ std::uint64_t hash(std::uint64_t seed, const IpAddress& address, std::uint32_t n
   return mix(mix(mix(seed, halves[0]), halves[1]), rest);
 }
 
-bool is_gone(SaState state) {
-  return state == SaState::kExpired;
-}
-
-std::uint64_t spi_key(Protocol protocol, Spi spi) {
-  return std::uint64_t{std::to_underlying(protocol)} << 32 | std::to_underlying(spi);
+/// Different for each protocol and SPI: an odd factor loses nothing of a number.
+std::uint64_t spi_hash(Protocol protocol, Spi spi) {
+  const auto number =
+      std::uint64_t{std::to_underlying(protocol)} << 32 | std::to_underlying(spi);
+  const std::uint64_t product = (number + 1) * 0x9e3779b97f4a7c15u;
+  return product ^ product >> 32;
 }
 
 bool source_fits(const IpAddress& wanted, const IpAddress& source) {
@@ -39,129 +33,191 @@ bool source_fits(const IpAddress& wanted, const IpAddress& source) {
 
 }  // namespace
 
-std::uint64_t SadView::id_hash(const IpAddress& destination, Spi spi, Protocol protocol) const {
-  return hash(seed_, destination, std::to_underlying(spi), protocol);
+std::uint64_t SadView::Tables::id_hash(const IpAddress& destination, Spi spi,
+                                       Protocol protocol) const {
+  return hash(seed, destination, std::to_underlying(spi), protocol);
 }
 
-std::uint64_t SadView::group_hash(const IpAddress& destination, Reqid reqid,
-                                  Protocol protocol) const {
-  return hash(~seed_, destination, std::to_underlying(reqid), protocol);
+std::uint64_t SadView::Tables::group_hash(const IpAddress& destination, Reqid reqid,
+                                          Protocol protocol) const {
+  return hash(~seed, destination, std::to_underlying(reqid), protocol);
+}
+
+std::uint64_t SadView::Tables::id_hash(const SecurityAssociation& association) const {
+  const SaId& id = association.id();
+  return id_hash(id.destination, id.spi, id.protocol);
+}
+
+std::uint64_t SadView::Tables::group_hash(const SecurityAssociation& association) const {
+  const SaConfig& config = association.params();
+  return group_hash(config.id.destination, config.reqid, config.id.protocol);
+}
+
+template <class Visit>
+void SadView::each_with_id(const IpAddress& destination, Spi spi, Protocol protocol,
+                           Visit&& visit) const {
+  if (tables_ == nullptr) return;
+  tables_->by_id.visit(tables_->id_hash(destination, spi, protocol),
+                       [&](SecurityAssociation* association) {
+                         const SaId& id = association->id();
+                         const bool same = id.destination == destination && id.spi == spi &&
+                                           id.protocol == protocol;
+                         return !same || association->serial() >= end_ || visit(association);
+                       });
 }
 
 SecurityAssociation* SadView::find(std::uint32_t packet_mark, const IpAddress& destination, Spi spi,
                                    Protocol protocol) const {
-  const IdSlot* slot = by_id_.find(id_hash(destination, spi, protocol));
-  if (slot == nullptr) return nullptr;
   SecurityAssociation* best = nullptr;
-  const auto consider = [&](const SaPtr& association) {
-    const SaId& id = association->id();
-    if (id.destination != destination || id.spi != spi || id.protocol != protocol) return;
-    if (!id.mark.matches(packet_mark) || is_gone(association->state())) return;
-    if (best == nullptr || association->serial() > best->serial()) best = association.get();
-  };
-  consider(slot->first);
-  if (slot->others) std::ranges::for_each(*slot->others, consider);
+  each_with_id(destination, spi, protocol, [&](SecurityAssociation* association) {
+    const SaState state = association->state();
+    const bool gone =
+        state == SaState::kExpired || (state == SaState::kDead && end_ == kWriter);
+    if (!gone && association->id().mark.matches(packet_mark) &&
+        (best == nullptr || association->serial() > best->serial())) {
+      best = association;
+    }
+    return true;
+  });
   return best;
+}
+
+void SadView::prefetch(const IpAddress& destination, Spi spi, Protocol protocol) const noexcept {
+  if (tables_ != nullptr) tables_->by_id.prefetch(tables_->id_hash(destination, spi, protocol));
+}
+
+void SadView::prefetch_association(const IpAddress& destination, Spi spi,
+                                   Protocol protocol) const noexcept {
+  if (tables_ == nullptr) return;
+  tables_->by_id.visit(tables_->id_hash(destination, spi, protocol),
+                       [](const SecurityAssociation* association) {
+                         association->prefetch();
+                         return false;
+                       });
 }
 
 SadView::Choice SadView::choose(const Template& tmpl, const Flow& flow, std::uint32_t packet_mark,
                                 std::uint32_t if_id) const {
+  if (tables_ == nullptr) return {};
   const bool transport = tmpl.mode == Mode::kTransport;
   const IpAddress& remote = transport ? flow.destination : tmpl.destination;
   const IpAddress& local = transport ? flow.source : tmpl.source;
-  Choice choice;
+  SecurityAssociation* ready = nullptr;
   SecurityAssociation* dying = nullptr;
 
   const auto fits = [&](const SecurityAssociation& association) {
-    const SaParams& params = association.params();
-    return params.id.destination == remote && params.reqid == tmpl.reqid &&
-           params.id.protocol == tmpl.protocol && params.mode == tmpl.mode &&
-           (tmpl.spi == Spi{} || tmpl.spi == params.id.spi) && params.if_id == if_id &&
-           params.id.mark.matches(packet_mark) && source_fits(local, params.source) &&
-           (params.flags & kSaWildRecv) == 0 && association.state() == SaState::kValid &&
-           params.selector.matches(flow);
+    const SaConfig& config = association.params();
+    return config.id.destination == remote && config.reqid == tmpl.reqid &&
+           config.id.protocol == tmpl.protocol && config.mode == tmpl.mode &&
+           (tmpl.spi == Spi{} || tmpl.spi == config.id.spi) && config.if_id == if_id &&
+           config.id.mark.matches(packet_mark) && source_fits(local, config.source) &&
+           (config.flags & kSaWildRecv) == 0 && association.state() == SaState::kValid &&
+           association.serial() < end_ && config.selector.matches(flow);
+  };
+  const auto consider = [&](SecurityAssociation* association) {
+    if (!fits(*association)) return;
+    auto*& place = association->lifetime().soft_told() ? dying : ready;
+    if (place == nullptr || association->serial() > place->serial()) place = association;
   };
 
-  if (const auto* group = groups_.find(group_hash(remote, tmpl.reqid, tmpl.protocol))) {
-    group->descending([&](std::uint64_t, const SaPtr& association) {
-      if (!fits(*association)) return true;
-      if (!association->lifetime().soft_told()) {
-        choice.association = association.get();
-        return false;
-      }
-      if (dying == nullptr) dying = association.get();
+  if (tmpl.spi != Spi{}) {
+    each_with_id(remote, tmpl.spi, tmpl.protocol, [&](SecurityAssociation* association) {
+      consider(association);
       return true;
     });
+  } else {
+    const std::uint64_t group = tables_->group_hash(remote, tmpl.reqid, tmpl.protocol);
+    tables_->youngest.visit(group, [&](SecurityAssociation* association) {
+      for (; association != nullptr && ready == nullptr;
+           association = association->older_.load(std::memory_order_acquire)) {
+        consider(association);
+      }
+      return ready == nullptr;
+    });
   }
-  if (choice.association == nullptr) choice.association = dying;
+
+  Choice choice{.association = ready != nullptr ? ready : dying};
   if (choice.association == nullptr && tmpl.spi != Spi{}) {
     choice.spi_conflict = find(packet_mark, remote, tmpl.spi, tmpl.protocol) != nullptr;
   }
   return choice;
 }
 
-void Sad::insert(const SaPtr& association) {
-  const SaParams& params = association->params();
-  const SaId& id = params.id;
-  if (id.spi != Spi{}) insert_by_id(association);
-
-  const std::uint64_t group_key = view_.group_hash(id.destination, params.reqid, id.protocol);
-  const auto* group = view_.groups_.find(group_key);
-  view_.groups_ = view_.groups_.with(
-      group_key,
-      (group ? *group : PersistentMap<SaPtr>{}).with(association->serial(), association));
-  view_.by_serial_ = view_.by_serial_.with(association->serial(), association);
-  ++spi_users_[spi_key(id.protocol, id.spi)];
+Sad::Sad(std::uint64_t seed) : tables_(std::make_shared<SadView::Tables>(seed)) {
+  view_.tables_ = tables_;
+  view_.end_ = SadView::kWriter;
 }
 
-void Sad::erase(const SaPtr& association) {
-  const SaParams& params = association->params();
-  const SaId& id = params.id;
-  if (id.spi != Spi{}) erase_by_id(association);
-
-  const std::uint64_t group_key = view_.group_hash(id.destination, params.reqid, id.protocol);
-  auto group = view_.groups_.find(group_key)->without(association->serial());
-  view_.groups_ = group.empty() ? view_.groups_.without(group_key)
-                                : view_.groups_.with(group_key, std::move(group));
-  view_.by_serial_ = view_.by_serial_.without(association->serial());
-  const auto users = spi_users_.find(spi_key(id.protocol, id.spi));
-  if (--users->second == 0) spi_users_.erase(users);
-}
-
-void Sad::insert_by_id(const SaPtr& association) {
-  const SaId& id = association->id();
-  const std::uint64_t key = view_.id_hash(id.destination, id.spi, id.protocol);
-  SadView::IdSlot slot;
-  if (const auto* there = view_.by_id_.find(key)) {
-    slot = *there;
-    auto others = slot.others ? *slot.others : std::vector<SaPtr>{};
-    others.push_back(association);
-    slot.others = std::make_shared<const std::vector<SaPtr>>(std::move(others));
-  } else {
-    slot.first = association;
+void Sad::insert(const SaPtr& association, Garbage& garbage) {
+  SecurityAssociation* const young = association.get();
+  if (young->id().spi != Spi{}) {
+    tables_->by_id.insert(tables_->id_hash(*young), young, garbage);
   }
-  view_.by_id_ = view_.by_id_.with(key, std::move(slot));
+  const std::uint64_t group = tables_->group_hash(*young);
+  SecurityAssociation* const older = tables_->youngest.get(group);
+  young->older_.store(older, std::memory_order_relaxed);  // released with the table's slot
+  if (older != nullptr) {
+    older->younger_ = young;
+    tables_->youngest.replace(group, older, young);
+  } else {
+    tables_->youngest.insert(group, young, garbage);
+  }
+  count_spi(young->id(), true, garbage);
+  view_.by_serial_.insert(young->serial(), association);
 }
 
-void Sad::erase_by_id(const SaPtr& association) {
-  const SaId& id = association->id();
-  const std::uint64_t key = view_.id_hash(id.destination, id.spi, id.protocol);
-  const SadView::IdSlot slot = *view_.by_id_.find(key);
-  std::vector<SaPtr> rest = slot.others ? *slot.others : std::vector<SaPtr>{};
-  rest.insert(rest.begin(), slot.first);
-  std::erase(rest, association);
-  if (rest.empty()) {
-    view_.by_id_ = view_.by_id_.without(key);
+void Sad::erase(const SecurityAssociation& association, Garbage& garbage) {
+  count_spi(association.id(), false, garbage);
+  erased_.push_back(*view_.by_serial_.find(association.serial()));
+  view_.by_serial_.erase(association.serial());
+}
+
+SadView Sad::publish(std::uint64_t end, Garbage& garbage) {
+  for (SaPtr& association : erased_) {
+    unlink(*association, garbage);
+    garbage.push_back(std::move(association));
+  }
+  erased_.clear();
+  SadView view = view_;
+  view.end_ = end;
+  return view;
+}
+
+/// What it points to stays as it is: readers may stand on it.
+void Sad::unlink(SecurityAssociation& association, Garbage& garbage) {
+  if (association.id().spi != Spi{}) {
+    tables_->by_id.erase(tables_->id_hash(association), &association, garbage);
+  }
+  SecurityAssociation* const older = association.older_.load(std::memory_order_relaxed);
+  SecurityAssociation* const younger = association.younger_;
+  if (older != nullptr) older->younger_ = younger;
+  if (younger != nullptr) {
+    younger->older_.store(older, std::memory_order_release);
     return;
   }
-  SadView::IdSlot left{.first = rest.front(), .others = nullptr};
-  rest.erase(rest.begin());
-  if (!rest.empty()) left.others = std::make_shared<const std::vector<SaPtr>>(std::move(rest));
-  view_.by_id_ = view_.by_id_.with(key, std::move(left));
+  const std::uint64_t group = tables_->group_hash(association);
+  if (older != nullptr) {
+    tables_->youngest.replace(group, &association, older);
+  } else {
+    tables_->youngest.erase(group, &association, garbage);
+  }
+}
+
+void Sad::count_spi(const SaId& id, bool more, Garbage& garbage) {
+  const std::uint64_t key = spi_hash(id.protocol, id.spi);
+  const std::uint64_t users = spi_users_.get(key);
+  const std::uint64_t now = more ? users + 1 : users - 1;
+  if (users == 0) {
+    spi_users_.insert(key, now, garbage);
+  } else if (now == 0) {
+    spi_users_.erase(key, users, garbage);
+  } else {
+    spi_users_.replace(key, users, now);
+  }
 }
 
 bool Sad::spi_in_use(Protocol protocol, Spi spi) const {
-  return spi_users_.contains(spi_key(protocol, spi));
+  return spi_users_.get(spi_hash(protocol, spi)) != 0;
 }
 
 }  // namespace xfrmfs::engine

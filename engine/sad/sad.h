@@ -2,17 +2,29 @@
 // The Security Association Database (RFC 4301 §4.4.2): Sad for its one writer, SadView for readers.
 //
 // A view finds an SA in three ways: by id for a packet that arrives, by template for one that
-// leaves, by age for a listing. It is immutable; a change makes a new view that shares almost
-// everything, so a snapshot of a million SAs costs a few hundred bytes.
+// leaves, by age for a listing. Listings are of one moment: that index is persistent. The other two
+// are hash tables which all views share and the writer changes in place, so that a change costs the
+// same among a million SAs as among two:
+//
+//   - An SA is in the tables from insert() on, but a view does not see serials that were given out
+//     after it was made: what has not been published is not found.
+//   - An SA is taken out of the tables by publish(), just before the view without it replaces the
+//     last one that owns it; readers of older views may miss it from then on. Until then it is
+//     found, and its state says that it is dead.
+//   - Readers use what they find only while they hold the snapshot that they searched, and
+//     snapshots go in the order in which they were replaced (Published): so everything that a
+//     reader can find, or has found, is owned by its snapshot, by one that goes later, or by the
+//     garbage of one of these.
 
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/base/persistent_map.h"
+#include "engine/base/sharded_index.h"
 #include "engine/packet/flow.h"
 #include "engine/sad/security_association.h"
 #include "engine/spd/template.h"
@@ -29,6 +41,12 @@ class SadView {
   SecurityAssociation* find(std::uint32_t packet_mark, const IpAddress& destination, Spi spi,
                             Protocol protocol) const;
 
+  /// For whoever has several packets to find SAs for: asks the table's line into the cache, and,
+  /// when that has come, what the packet will touch of the SA. Neither waits for memory.
+  void prefetch(const IpAddress& destination, Spi spi, Protocol protocol) const noexcept;
+  void prefetch_association(const IpAddress& destination, Spi spi,
+                            Protocol protocol) const noexcept;
+
   struct Choice {
     SecurityAssociation* association = nullptr;  // null: none is usable now
     bool spi_conflict = false;                   // the template's SPI exists, with other parameters
@@ -44,41 +62,58 @@ class SadView {
  private:
   friend class Sad;
 
-  /// The SAs under one hash of destination, SPI and protocol: one, but for marks and collisions.
-  struct IdSlot {
-    SaPtr first;
-    std::shared_ptr<const std::vector<SaPtr>> others;
+  struct Tables {
+    explicit Tables(std::uint64_t s) : seed(s) {}
+
+    std::uint64_t id_hash(const IpAddress& destination, Spi spi, Protocol protocol) const;
+    std::uint64_t group_hash(const IpAddress& destination, Reqid reqid, Protocol protocol) const;
+    std::uint64_t id_hash(const SecurityAssociation& association) const;
+    std::uint64_t group_hash(const SecurityAssociation& association) const;
+
+    const std::uint64_t seed;
+    /// One but for marks under the hash of destination, SPI and protocol.
+    ShardedIndex<SecurityAssociation*> by_id;
+    /// Under the hash of destination, reqid and protocol, linked from young to old.
+    ShardedIndex<SecurityAssociation*> youngest;
   };
 
-  std::uint64_t id_hash(const IpAddress& destination, Spi spi, Protocol protocol) const;
-  std::uint64_t group_hash(const IpAddress& destination, Reqid reqid, Protocol protocol) const;
+  /// Calls visit(association) for those with this id, in no order, until it returns false.
+  template <class Visit>
+  void each_with_id(const IpAddress& destination, Spi spi, Protocol protocol, Visit&& visit) const;
 
-  PersistentMap<IdSlot> by_id_;
-  PersistentMap<PersistentMap<SaPtr>> groups_;  // by group_hash, then serial
+  static constexpr std::uint64_t kWriter = std::numeric_limits<std::uint64_t>::max();
+
+  std::shared_ptr<const Tables> tables_;  // null: an empty view
+  std::uint64_t end_ = 0;                 // serials from here on are not seen; or kWriter
   PersistentMap<SaPtr> by_serial_;
-  std::uint64_t seed_ = 0;
 };
 
 /// The writer's side. Control thread.
 class Sad {
  public:
   /// `seed` keeps the hashes of this database from being guessed.
-  explicit Sad(std::uint64_t seed) { view_.seed_ = seed; }
+  explicit Sad(std::uint64_t seed);
 
+  /// What the writer sees: everything but the dead.
   const SadView& view() const { return view_; }
-  /// Its serial must be new.
-  void insert(const SaPtr& association);
-  /// It must be in the database.
-  void erase(const SaPtr& association);
+  /// Its serial must be greater than all before. `garbage` is what to keep with the snapshot that
+  /// is replaced next.
+  void insert(const SaPtr& association, Garbage& garbage);
+  /// It must be in the database, and dead or expired.
+  void erase(const SecurityAssociation& association, Garbage& garbage);
+  /// What to publish, `end` being the next serial. Then what was erased is in no table.
+  SadView publish(std::uint64_t end, Garbage& garbage);
   /// Is an SA of any destination using this SPI?
   bool spi_in_use(Protocol protocol, Spi spi) const;
 
  private:
-  void insert_by_id(const SaPtr& association);
-  void erase_by_id(const SaPtr& association);
+  void unlink(SecurityAssociation& association, Garbage& garbage);
+  void count_spi(const SaId& id, bool more, Garbage& garbage);
 
+  std::shared_ptr<SadView::Tables> tables_;
   SadView view_;
-  std::unordered_map<std::uint64_t, std::uint32_t> spi_users_;  // protocol and SPI -> SAs
+  std::vector<SaPtr> erased_;                    // and still in the tables
+  ShardedIndex<std::uint64_t> spi_users_;  // how many, under protocol and SPI; not hashed: exact
 };
 
 }  // namespace xfrmfs::engine

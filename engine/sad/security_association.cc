@@ -20,17 +20,17 @@ SeqNo sequence_limit(const SaParams& params) {
 SecurityAssociation::SecurityAssociation(SaParams params, std::unique_ptr<Transform> transform,
                                          SaState state, std::uint64_t serial,
                                          const Settings& settings, BootTime now, WallTime wall_now)
-    : params_(std::move(params)),
-      transform_(std::move(transform)),
-      serial_(serial),
-      aevent_threshold_packets_(params_.aevent_threshold_packets.value_or(
-          settings.aevent_rseqth_packets.load(std::memory_order_relaxed))),
-      aevent_interval_ms_(params_.aevent_interval_ms.value_or(
-          settings.aevent_etime_100ms.load(std::memory_order_relaxed) * 100)),
+    : transform_(std::move(transform)),
+      sequence_(params.replay.out_sequence, sequence_limit(params)),
       state_(state),
-      lifetime_(params_.limits, params_.usage, now, wall_now),
-      replay_(params_.replay),
-      sequence_(params_.replay.out_sequence, sequence_limit(params_)) {}
+      serial_(serial),
+      lifetime_(params.limits, params.usage, now, wall_now),
+      replay_(params.replay),
+      config_(std::move(static_cast<SaConfig&>(params))),
+      aevent_threshold_packets_(params.aevent_threshold_packets.value_or(
+          settings.aevent_rseqth_packets.load(std::memory_order_relaxed))),
+      aevent_interval_ms_(params.aevent_interval_ms.value_or(
+          settings.aevent_etime_100ms.load(std::memory_order_relaxed) * 100)) {}
 
 ReplayParams SecurityAssociation::replay_state() const {
   ReplayParams state = replay_.state();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/base/persistent_map.h"
 
+#include <atomic>
 #include <map>
 #include <random>
-#include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -23,27 +24,80 @@ std::vector<std::pair<std::uint64_t, int>> content(const Map& map) {
 }
 
 TEST(PersistentMapTest, OldVersionsStayAsTheyWere) {
-  const Map one = Map().with(5, 50);
-  const Map two = one.with(~0ull, 1).with(5, 51);
-  const Map three = two.without(5);
+  Map map;
+  map.insert(5, 50);
+  const Map one = map;
+  map.insert(~0ull, 1);
+  map.insert(5, 51);
+  const Map two = map;
+  map.erase(5);
+  const Map three = map;
+  map.erase(7);
+  EXPECT_EQ(map.size(), 1u);
   EXPECT_EQ(*one.find(5), 50);
   EXPECT_EQ(one.size(), 1u);
   EXPECT_EQ(*two.find(5), 51);
   EXPECT_EQ(two.size(), 2u);
   EXPECT_EQ(three.find(5), nullptr);
   EXPECT_EQ(three.size(), 1u);
-  EXPECT_EQ(three.without(7).size(), 1u);
 }
 
 TEST(PersistentMapTest, VisitsStopWhenTold) {
   Map map;
-  for (int i = 0; i < 100; ++i) map = map.with(static_cast<std::uint64_t>(i), i);
+  for (int i = 0; i < 100; ++i) map.insert(static_cast<std::uint64_t>(i), i);
   int visited = 0;
   map.descending([&](std::uint64_t key, int) {
     ++visited;
     return key > 90;
   });
   EXPECT_EQ(visited, 10);
+}
+
+TEST(PersistentMapTest, CopiesAreReadWhileOneChanges) {
+  Map map;
+  for (std::uint64_t key = 0; key < 1000; ++key) map.insert(key, 1);
+  std::vector<std::jthread> readers;
+  std::atomic<std::uint64_t> wrong{0};
+  for (int i = 0; i < 20; ++i) {
+    readers.emplace_back([copy = map, &wrong, i]() mutable {
+      int seen = 0;
+      copy.ascending([&](std::uint64_t, int value) {
+        seen += value;
+        return true;
+      });
+      if (seen != 1000 - i) wrong.fetch_add(1);
+      copy = Map();
+    });
+    map.erase(static_cast<std::uint64_t>(i) * 37);
+  }
+  readers.clear();
+  EXPECT_EQ(wrong.load(), 0u);
+  EXPECT_EQ(map.size(), 980u);
+}
+
+struct Counted {
+  explicit Counted(int* c) : count(c) { ++*count; }
+  Counted(const Counted& other) : count(other.count) { ++*count; }
+  Counted& operator=(const Counted&) = default;
+  ~Counted() { --*count; }
+  int* count;
+};
+
+TEST(PersistentMapTest, ValuesAreDestroyedOnce) {
+  int alive = 0;
+  {
+    PersistentMap<Counted> map;
+    PersistentMap<Counted> kept;
+    for (std::uint64_t key = 0; key < 300; ++key) {
+      map.insert(key * 5, Counted(&alive));
+      if (key == 150) kept = map;
+    }
+    for (std::uint64_t key = 0; key < 300; key += 2) map.erase(key * 5);
+    EXPECT_EQ(kept.size(), 151u);
+    kept = {};
+    EXPECT_EQ(alive, 150);
+  }
+  EXPECT_EQ(alive, 0);
 }
 
 /// Keys near each other, far from each other, and at both ends.
@@ -64,14 +118,16 @@ TEST(PersistentMapTest, BehavesLikeAnOrderedMap) {
   std::mt19937_64 random(1);
   std::map<std::uint64_t, int> model;
   Map map;
+  Map kept;
+  std::map<std::uint64_t, int> kept_model;
   for (int step = 0; step < 20000; ++step) {
     const std::uint64_t key = random_key(random);
     if (random() % 3 != 0) {
       model[key] = step;
-      map = map.with(key, step);
+      map.insert(key, step);
     } else {
       model.erase(key);
-      map = map.without(key);
+      map.erase(key);
     }
     ASSERT_EQ(map.size(), model.size());
 
@@ -100,6 +156,10 @@ TEST(PersistentMapTest, BehavesLikeAnOrderedMap) {
     if (step % 500 == 0) {
       const std::vector<std::pair<std::uint64_t, int>> expected(model.begin(), model.end());
       ASSERT_EQ(content(map), expected);
+      const std::vector<std::pair<std::uint64_t, int>> then(kept_model.begin(), kept_model.end());
+      ASSERT_EQ(content(kept), then);
+      kept = map;
+      kept_model = model;
     }
   }
 }

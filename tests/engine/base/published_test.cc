@@ -43,6 +43,25 @@ TEST(PublishedTest, ReplacedValuesDieOnTheWritersThread) {
   EXPECT_EQ(where, std::this_thread::get_id());
 }
 
+TEST(PublishedTest, ValuesGoInOrderAndGarbageWithThem) {
+  Published<int> published(std::make_shared<const int>(1));
+  const auto garbage = [] { return std::make_shared<const int>(0); };
+  const std::shared_ptr<const int> first = garbage();
+  const std::shared_ptr<const int> second = garbage();
+  auto held = published.get();
+  published.replace(std::make_shared<const int>(2), {first});
+  published.replace(std::make_shared<const int>(3), {second});
+  EXPECT_FALSE(published.reclaim());
+  EXPECT_EQ(published.oldest(), 1);
+  EXPECT_EQ(first.use_count(), 2);
+  EXPECT_EQ(second.use_count(), 2);  // nobody holds 2, but 1 is older
+  held = published.get();
+  EXPECT_TRUE(published.reclaim());
+  EXPECT_EQ(published.oldest(), 3);
+  EXPECT_EQ(first.use_count(), 1);
+  EXPECT_EQ(second.use_count(), 1);
+}
+
 TEST(PublishedTest, GenerationMovesWithEachReplacement) {
   Published<int> published(std::make_shared<const int>(1));
   const auto before = published.generation();
