@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/base/slab.h"
 #include "engine/crypto/algorithm.h"
 #include "engine/path/expiry_queue.h"
 #include "engine/path/inbound.h"
@@ -146,7 +147,7 @@ struct Engine::Impl {
   SaPtr insert(SaParams params, std::unique_ptr<Transform> transform, SaState state) {
     const BootTime now = clock.boot_now();
     auto association =
-        std::make_shared<SecurityAssociation>(std::move(params), std::move(transform), state,
+        make_shared_in_slab<SecurityAssociation>(std::move(params), std::move(transform), state,
                                               next_serial++, settings, now, clock.wall_now());
     sad.insert(association, garbage);
     if (state == SaState::kLarval) larval.insert(association->serial());
@@ -181,7 +182,7 @@ struct Engine::Impl {
   PolicyPtr insert(PolicyParams params, const PolicyPtr& replaced) {
     params.index =
         replaced ? replaced->params().index : spd.make_index(params.direction, params.index);
-    auto policy = std::make_shared<const SecurityPolicy>(std::move(params), next_serial++,
+    auto policy = make_shared_in_slab<const SecurityPolicy>(std::move(params), next_serial++,
                                                          clock.boot_now(), clock.wall_now());
     spd.insert(policy, replaced, garbage);
     changed = true;

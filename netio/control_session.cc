@@ -17,6 +17,10 @@ namespace {
 /// Parts of a listing that one session sends before others get their turn.
 constexpr int kPartsPerTurn = 16;
 
+/// What one session may ask for before others get their turn.
+constexpr int kDatagramsPerTurn = 64;
+constexpr std::size_t kBytesPerTurn = ControlShared::kLargestRequest;
+
 /// The first port id that is given to those whose own number is taken: no process has it.
 constexpr std::uint32_t kFirstFreePortId = 0xffff'0000;
 
@@ -97,8 +101,23 @@ bool ControlSession::send(const Datagram& datagram) {
   return false;
 }
 
-/// Takes one datagram, if there is one.
+/// Takes the datagrams that are there, as far as others do not wait too long; then publishes once.
 void ControlSession::receive() {
+  bool changed = false;
+  std::size_t taken = 0;
+  for (int i = 0; i < kDatagramsPerTurn && taken < kBytesPerTurn; ++i) {
+    const std::size_t size = receive_one(changed);
+    if (size == 0 || !open() || dump_) break;
+    taken += size;
+  }
+  if (!changed) return;
+  shared_->handlers.publish();
+  if (shared_->on_change) shared_->on_change();
+}
+
+/// Takes one datagram, if there is one, and applies it. Its size; 0: there was none, or nothing in
+/// it.
+std::size_t ControlSession::receive_one(bool& changed) {
   Datagram& buffer = shared_->request;
   iovec bytes{.iov_base = buffer.data(), .iov_len = buffer.size()};
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int))>
@@ -112,19 +131,23 @@ void ControlSession::receive() {
       ::recvmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (size < 0) {
     if (errno != EAGAIN && errno != EINTR) close();
-    return;
+    return 0;
   }
   // An empty datagram comes with its sender's credentials, the end comes with nothing.
-  if (size == 0 && message.msg_controllen == 0) return close();
+  if (size == 0 && message.msg_controllen == 0) {
+    close();
+    return 0;
+  }
 
   const MutableBytes datagram = MutableBytes(buffer).first(static_cast<std::size_t>(size));
   const Envelope envelope = open_envelope(message);
   if ((message.msg_flags & MSG_TRUNC) != 0) {
     refuse_too_long(datagram);
-  } else {
-    handle(datagram, envelope);
+  } else if (handle(datagram, envelope)) {
+    changed = true;
   }
   explicit_bzero(datagram.data(), datagram.size());  // may have held keys
+  return datagram.size();
 }
 
 ControlSession::Envelope ControlSession::open_envelope(const msghdr& message) const {
@@ -150,20 +173,24 @@ ControlSession::Envelope ControlSession::open_envelope(const msghdr& message) co
   return envelope;
 }
 
-void ControlSession::handle(Bytes datagram, const Envelope& envelope) {
+/// Did it change the engine?
+bool ControlSession::handle(Bytes datagram, const Envelope& envelope) {
   const auto first = DatagramReader(datagram).next();
   const bool is_call = envelope.descriptor && first &&
                        first->header.nlmsg_type == protocol::kControlType &&
                        datagram.size() == protocol::kControlCallSize;
-  if (is_call) return answer_call(datagram, envelope);
+  if (is_call) {
+    answer_call(datagram, envelope);
+    return false;
+  }
 
   need_port_id(envelope.pid);
-  auto result = shared_->handlers.handle(
+  auto result = shared_->handlers.apply(
       datagram, {.port_id = port_id_, .privileged = envelope.privileged, .style = style_},
       dump_ != nullptr);
   std::ranges::move(result.answers, std::back_inserter(answers_));
   if (result.dump) dump_ = std::move(result.dump);
-  if (result.changed && shared_->on_change) shared_->on_change();
+  return result.changed;
 }
 
 void ControlSession::refuse_too_long(Bytes beginning) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One client of the control server: a "netlink socket" whose other end we hold.
 //
-// It reads as a conversation: send what is waiting; wait; take one datagram; answer. A client that
-// does not read its answers is not read from either, so what waits for it is bounded by one
-// request's answers; a listing is produced only as fast as it is read. Nobody is ever waited for:
-// the socket does not block, and one turn of a listing is short.
+// It reads as a conversation: send what is waiting; wait; take what has come, publish it at once,
+// answer. A client that does not read its answers is not read from either, so what waits for it is
+// bounded by the answers of one turn; a listing is produced only as fast as it is read. Nobody is
+// ever waited for: the socket does not block, and one turn is short.
 
 #pragma once
 
@@ -68,8 +68,9 @@ class ControlSession {
   void flush();
   bool send(const Datagram& datagram);
   void receive();
+  std::size_t receive_one(bool& changed);
   Envelope open_envelope(const msghdr& message) const;
-  void handle(Bytes datagram, const Envelope& envelope);
+  bool handle(Bytes datagram, const Envelope& envelope);
   void refuse_too_long(Bytes beginning);
   void answer_call(Bytes call, const Envelope& envelope);
   int apply_call(const protocol::ControlBody& call, bool privileged);

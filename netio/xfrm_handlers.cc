@@ -421,7 +421,7 @@ Handled dispatch(Context& context, const NetlinkMessage& message, const Requeste
 
 }  // namespace
 
-XfrmHandlers::Result XfrmHandlers::handle(Bytes datagram, const Requester& from, bool listing) {
+XfrmHandlers::Result XfrmHandlers::apply(Bytes datagram, const Requester& from, bool listing) {
   Result result;
   Context context{engine_, thresholds_, result};
   DatagramReader reader(datagram);
@@ -434,7 +434,12 @@ XfrmHandlers::Result XfrmHandlers::handle(Bytes datagram, const Requester& from,
           acknowledgement(*message, refusal, handled.warning, from.port_id, from.style));
     }
   }
-  if (result.changed) engine_.publish();
+  return result;
+}
+
+XfrmHandlers::Result XfrmHandlers::handle(Bytes datagram, const Requester& from, bool listing) {
+  Result result = apply(datagram, from, listing);
+  if (result.changed) publish();
   return result;
 }
 

@@ -50,10 +50,14 @@ class XfrmHandlers {
   struct Result {
     std::vector<Datagram> answers;  // in order, one message each
     std::unique_ptr<Dump> dump;     // a listing to be sent after them; else null
-    bool changed = false;           // the engine: it has been published already
+    bool changed = false;           // the engine
   };
-  /// Applies every message of a datagram, then publishes once. When the answers are sent, packets
-  /// see the changes. `listing`: an earlier dump of this client has not ended (EBUSY for another).
+  /// Applies every message of a datagram. What changed is to be published before the answers are
+  /// sent. `listing`: an earlier dump of this client has not ended (EBUSY for another).
+  Result apply(Bytes datagram, const Requester& from, bool listing);
+  /// Packets see all changes afterwards.
+  void publish() { engine_.publish(); }
+  /// Both.
   Result handle(Bytes datagram, const Requester& from, bool listing);
 
  private:

@@ -25,6 +25,8 @@
 #include <memory>
 #include <vector>
 
+#include "engine/base/slab.h"
+
 namespace xfrmfs::engine {
 
 /// What readers may still be looking at, in the order in which it was replaced.
@@ -42,7 +44,7 @@ class ShardedIndex {
   ~ShardedIndex() {
     for (auto& table : tables_) {
       const Slots slots(table.load(std::memory_order_relaxed));
-      if (slots.first != kNothing[0].slots.data()) delete[] lines_of(slots);
+      if (slots.first != kNothing[0].slots.data()) free(slots);
     }
   }
   ShardedIndex(const ShardedIndex&) = delete;
@@ -138,6 +140,9 @@ class ShardedIndex {
     explicit Slots(std::uintptr_t word)
         : first(reinterpret_cast<Slot*>(word & ~std::uintptr_t{63})),
           mask((std::size_t{1} << (word & 63)) - 1) {}
+    std::uintptr_t word() const {
+      return reinterpret_cast<std::uintptr_t>(first) | static_cast<unsigned>(std::bit_width(mask));
+    }
 
     Slot* first;
     std::size_t mask;
@@ -162,8 +167,13 @@ class ShardedIndex {
   static std::uintptr_t word_of(const Line* lines, unsigned log2) {
     return reinterpret_cast<std::uintptr_t>(lines) | log2;
   }
-  static const Line* lines_of(const Slots& slots) {
-    return reinterpret_cast<const Line*>(slots.first);
+  static Slots make(std::size_t size) {
+    auto* lines = static_cast<Line*>(slab_allocate(size * sizeof(Slot)));
+    std::uninitialized_value_construct_n(lines, size / kSmallest);
+    return Slots(word_of(lines, static_cast<unsigned>(std::countr_zero(size))));
+  }
+  static void free(const Slots& slots) {
+    slab_free(slots.first, (slots.mask + 1) * sizeof(Slot));
   }
 
   Slots slots_for(std::uint64_t hash,
@@ -194,8 +204,7 @@ class ShardedIndex {
     const Slots old = slots_for(hash);
     Count& count = counts_[shard(hash)];
     const std::size_t size = std::max(kSmallest, std::bit_ceil(std::size_t{count.live} * 2 + 1));
-    Line* const lines = new Line[size / kSmallest];
-    const Slots fresh(word_of(lines, static_cast<unsigned>(std::countr_zero(size))));
+    const Slots fresh = make(size);
     for (std::size_t i = 0; i <= old.mask; ++i) {
       const V value = old.first[i].value.load(std::memory_order_relaxed);
       if (value == V{}) continue;
@@ -208,10 +217,9 @@ class ShardedIndex {
       fresh.first[to].key.store(key, std::memory_order_relaxed);
     }
     count.used = count.live;
-    tables_[shard(hash)].store(word_of(lines, static_cast<unsigned>(std::countr_zero(size))),
-                               std::memory_order_release);
+    tables_[shard(hash)].store(fresh.word(), std::memory_order_release);
     if (old.first != kNothing[0].slots.data()) {
-      garbage.emplace_back(lines_of(old), [](const Line* line) { delete[] line; });
+      garbage.emplace_back(static_cast<const void*>(old.first), [old](const void*) { free(old); });
     }
   }
 

@@ -24,10 +24,10 @@ struct PolicyParams {
   Selector selector;
   PolicyType type = PolicyType::kMain;
   PolicyAction action = PolicyAction::kAllow;
-  std::uint32_t priority = 0;  // lower decides first; equal: the older
-  std::uint32_t index = 0;     // 0: the engine gives one; low three bits are the direction
   Mark mark;
   std::uint32_t if_id = 0;
+  std::uint32_t priority = 0;  // lower decides first; equal: the older
+  std::uint32_t index = 0;     // 0: the engine gives one; low three bits are the direction
   std::uint8_t flags = 0;
   std::uint8_t share = 0;
   LifetimeLimits limits;  // only the seconds have an effect

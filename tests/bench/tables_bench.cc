@@ -6,16 +6,18 @@
 //
 // The argument is how many SAs or policies there are; what is looked up is uniform among them.
 
-#include <malloc.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstddef>
+#include <fstream>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
+#include "engine/base/slab.h"
 #include "engine/sad/sad.h"
 #include "engine/spd/spd.h"
 #include "tests/support/gateway.h"
@@ -31,8 +33,12 @@ IpAddress ipv4(std::uint32_t number) {
   return IpAddress::from(Family::kIpv4, bytes.data());
 }
 
-std::size_t heap_in_use() {
-  return mallinfo2().uordblks + mallinfo2().hblkhd;
+/// Bytes of this process that are in memory.
+std::size_t resident() {
+  std::size_t total = 0;
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> total >> pages;
+  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
 /// SAs without keys schedules: SPI 1 + i, or one end of a tunnel each.
@@ -45,10 +51,10 @@ struct Associations {
   std::size_t bytes_each = 0;
 
   explicit Associations(std::uint32_t count) {
-    const std::size_t before = heap_in_use();
+    const std::size_t before = resident();
     for (std::uint32_t i = 0; i < count; ++i) add(i);
     publish();
-    bytes_each = (heap_in_use() - before) / count;
+    bytes_each = (resident() - before) / count;
   }
   void add(std::uint32_t i) {
     SaParams params = make(TunnelSa{.source = "10.0.0.1", .destination = "10.0.0.2", .spi = 1 + i});
@@ -57,7 +63,7 @@ struct Associations {
     params.replay.window = 64;
     params.replay.bitmap_words = 2;
     params.replay.bitmap.resize(2);
-    sad.insert(std::make_shared<SecurityAssociation>(std::move(params), nullptr, SaState::kValid,
+    sad.insert(make_shared_in_slab<SecurityAssociation>(std::move(params), nullptr, SaState::kValid,
                                                      serial++, settings, BootTime(1), WallTime(1)),
                garbage);
   }
@@ -171,23 +177,25 @@ BENCHMARK(ReplaceSa)->Arg(1)->Arg(1000)->Arg(1000000);
 
 enum class Kind { kPorts, kHosts, kNets, kMixed };
 
-/// Policies that differ in what `kind` says, and a flow for each.
+/// Policies that differ in what `kind` says; flow() matches the one of that number.
 struct Policies {
   Garbage garbage;
   Spd spd{42};
   SpdView view;
-  std::vector<Flow> flows;
+  const Flow common{.source = address("192.0.1.7"),
+                    .destination = address("192.0.2.9"),
+                    .protocol = Protocol::kUdp,
+                    .ports_known = true};
   std::uint64_t serial = 1;
   std::size_t bytes_each = 0;
 
   Policies(Kind kind, std::uint32_t count) {
-    const std::size_t before = heap_in_use();
+    const std::size_t before = resident();
     for (std::uint32_t i = 0; i < count; ++i) {
       add(kind, i);
       publish();
     }
-    bytes_each = (heap_in_use() - before) / count;
-    for (std::uint32_t i = 0; i < count; ++i) flows.push_back(flow(kind, i));
+    bytes_each = (resident() - before) / count;
   }
   void add(Kind kind, std::uint32_t i) {
     PolicyParams params;
@@ -218,7 +226,7 @@ struct Policies {
         pair(20 + i % 4 * 4, 24 + i % 9);
         break;
     }
-    spd.insert(std::make_shared<const SecurityPolicy>(std::move(params), serial++, BootTime(1),
+    spd.insert(make_shared_in_slab<const SecurityPolicy>(std::move(params), serial++, BootTime(1),
                                                       WallTime(1)),
                nullptr, garbage);
   }
@@ -227,11 +235,8 @@ struct Policies {
     spd.sweep(view, garbage);
     garbage.clear();
   }
-  static Flow flow(Kind kind, std::uint32_t i) {
-    Flow flow{.source = address("192.0.1.7"),
-              .destination = address("192.0.2.9"),
-              .protocol = Protocol::kUdp,
-              .ports_known = true};
+  Flow flow(Kind kind, std::uint32_t i) const {
+    Flow flow = common;
     if (kind == Kind::kPorts) {
       flow.source_port = static_cast<std::uint16_t>(1 + i / 1000);
       flow.destination_port = static_cast<std::uint16_t>(1 + i % 1000);
@@ -261,7 +266,7 @@ void FindPolicy(benchmark::State& state) {
   std::size_t missed = 0;
   for (auto _ : state) {
     const auto* found =
-        all.view.find(Direction::kOut, PolicyType::kMain, all.flows[draw()], 0, 0);
+        all.view.find(Direction::kOut, PolicyType::kMain, all.flow(kKind, draw()), 0, 0);
     missed += found == nullptr ? 1 : 0;
   }
   if (missed != 0) state.SkipWithError("not found");
