@@ -180,9 +180,8 @@ void UdpEncapSocket::open(Side& side, int family, const Options& options) {
 }
 
 void UdpEncapSocket::receive(PacketPool& pool, Batch<SealedPacket>& batch) {
-  ipv6_first_ = !ipv6_first_;
-  receive_from(ipv6_first_ ? ipv6_ : ipv4_, pool, batch);
-  receive_from(ipv6_first_ ? ipv4_ : ipv6_, pool, batch);
+  turns_.receive(
+      batch, [&] { receive_from(ipv4_, pool, batch); }, [&] { receive_from(ipv6_, pool, batch); });
 }
 
 void UdpEncapSocket::receive_from(Side& side, PacketPool& pool, Batch<SealedPacket>& batch) {

@@ -20,6 +20,7 @@
 
 #include "netio/file_descriptor.h"
 #include "netio/ports.h"
+#include "netio/turns.h"
 #include "netio/udp_message.h"
 
 namespace xfrmfs::netio {
@@ -96,7 +97,7 @@ class UdpEncapSocket final : public WirePort {
   Side ipv6_;
   std::array<int, 2> polled_{};
   std::size_t polled_count_ = 0;
-  bool ipv6_first_ = false;  // the receiving thread's: the families take turns
+  Turns turns_;  // the receiving thread's
 
   // The sending thread's.
   engine::Batch<engine::SealedPacket> kept_;

@@ -13,10 +13,8 @@ Wire::Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp)
 }
 
 void Wire::receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) {
-  udp_first_ = !udp_first_ && udp_ != nullptr;
-  if (udp_first_) udp_->receive(pool, batch);
-  if (!batch.full()) esp_->receive(pool, batch);
-  if (!udp_first_ && udp_ != nullptr && !batch.full()) udp_->receive(pool, batch);
+  if (udp_ == nullptr) return esp_->receive(pool, batch);
+  turns_.receive(batch, [&] { esp_->receive(pool, batch); }, [&] { udp_->receive(pool, batch); });
 }
 
 void Wire::transmit(engine::SealedPacket train) noexcept {

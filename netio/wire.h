@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "netio/ports.h"
+#include "netio/turns.h"
 #include "netio/udp_encap_socket.h"
 
 namespace xfrmfs::netio {
@@ -18,7 +19,6 @@ class Wire final : public WirePort {
   /// `udp` may be null. `esp` then sends UDP packets too, as it does those from other ports.
   Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp);
 
-  /// The two take turns in being first.
   void receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) override;
   void transmit(engine::SealedPacket train) noexcept override;
   std::size_t flush() noexcept override;
@@ -28,7 +28,7 @@ class Wire final : public WirePort {
   std::unique_ptr<WirePort> esp_;
   std::unique_ptr<UdpEncapSocket> udp_;
   std::vector<int> polled_;
-  bool udp_first_ = false;  // the receiving thread's
+  Turns turns_;  // the receiving thread's
 
   // The sending thread's.
   std::size_t kept_ = 0;  // by both ports together, at most

@@ -20,8 +20,9 @@ using engine::kBatch;
 /// A batch being read, one kept by the wire port, and what the path may ask for.
 constexpr std::size_t kPoolBuffers = kBatch + kMostKept + engine::OutboundPath::kSpareBuffers;
 
-/// After a wake-up that brought no packet (the device is down, all buffers wait inside the path):
-/// how long to look away from the descriptors, so that a lasting condition does not spin.
+/// After two wake-ups in a row that brought no packet (the device is down, all buffers wait inside
+/// the path): how long to look away from the descriptors, so that a lasting condition does not
+/// spin. One is nothing: what came may have been a keep-alive.
 constexpr int kPauseMs = 10;
 
 /// Waits for packets or the doorbell.
@@ -64,12 +65,14 @@ void name_this_thread(const std::string& name) noexcept {
 template <class Move, class Refresh>
 void run(Waiter waiter, const std::atomic<bool>& stopping, const Move& move,
          const Refresh& refresh) noexcept {
+  bool in_vain = false;
   while (true) {
     const bool rang = waiter.wait();
     if (stopping.load(std::memory_order_relaxed)) return;
     if (rang) refresh();
     std::size_t moved = move();
-    if (moved == 0 && !rang) waiter.pause();
+    if (moved == 0 && !rang && std::exchange(in_vain, true)) waiter.pause();
+    if (moved != 0) in_vain = false;
     while (moved == kBatch && !stopping.load(std::memory_order_relaxed)) moved = move();
   }
 }

@@ -235,16 +235,19 @@ TEST_F(UdpEncapSocketTest, SendsPacketsOfOneFlowTogether) {
   socket.transmit(build(ipv6(500)));
   socket.transmit(build(ipv6(501)));
   EXPECT_EQ(socket.flush(), 0u);
-  ASSERT_TRUE(receive(socket));
   std::vector<std::size_t> ipv4_sizes;
   std::vector<std::size_t> ipv6_sizes;
-  for (const SealedPacket& train : received_) {
-    const bool ipv4 = train.data()[0] == std::byte{0x45};
-    (ipv4 ? ipv4_sizes : ipv6_sizes).push_back(train.size() - (ipv4 ? 28 : 48));
+  while (ipv4_sizes.size() + ipv6_sizes.size() < 9 && receive(socket)) {
+    for (const SealedPacket& train : received_) {
+      const bool ipv4 = train.data()[0] == std::byte{0x45};
+      (ipv4 ? ipv4_sizes : ipv6_sizes).push_back(train.size() - (ipv4 ? 28 : 48));
+      if (train.size() == 28 + 6300) {
+        EXPECT_EQ(train.segment_size(), 500);
+      }
+    }
   }
   EXPECT_EQ(ipv4_sizes, (std::vector<std::size_t>{6300, 500, 500, 500, 500, 500, 500}));
   EXPECT_EQ(ipv6_sizes, (std::vector<std::size_t>{1000, 501}));
-  EXPECT_EQ(received_[0].data()[0] == std::byte{0x45} ? received_[0].segment_size() : 500, 500);
 }
 
 TEST_F(UdpEncapSocketTest, JoinsNoMoreThanTheKernelTakes) {
