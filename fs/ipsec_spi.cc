@@ -251,7 +251,7 @@ struct Relatives {
   Opposites outbound;
 };
 
-void fill_encapsulation(SpiRow& row, const engine::SaParams& params) {
+void fill_encapsulation(SpiRow& row, const engine::SaConfig& params) {
   if (!params.encapsulation) return;
   row.encapsulation = SpiRow::Encapsulation::kNonEsp;
   row.encapsulation_source_port = params.encapsulation->source_port;

@@ -126,10 +126,11 @@ void add_mountpoint(CLI::App& command, std::string& mountpoint, const std::strin
 /// Options that are texts on the command line and something else in MountOptions.
 struct MountTexts {
   std::string mtu;
-  std::string workers = "1";
+  std::string workers{kAuto};
   std::string udp_port;
   std::string offload{kAuto};
   std::string crypto{kAuto};
+  std::string raw_send{kAuto};
 };
 
 /// All texts were checked.
@@ -142,8 +143,9 @@ void convert(const MountTexts& texts, MountOptions& options) {
     options.udp_port = static_cast<std::uint16_t>(number(texts.udp_port));
   }
   options.offload = texts.offload == kAuto;
-  if (texts.crypto == "openssl") options.crypto = CryptoBackend::kOpenssl;
-  if (texts.crypto == "ipsec-mb") options.crypto = CryptoBackend::kIpsecMb;
+  options.crypto = *engine::parse_backend_preference(texts.crypto);
+  if (texts.raw_send == "packet") options.raw_send = netio::RawSend::kPacket;
+  if (texts.raw_send == "socket") options.raw_send = netio::RawSend::kSocket;
 }
 
 CLI::App& add_mount(CLI::App& app, MountOptions& options, MountTexts& texts) {
@@ -195,6 +197,12 @@ CLI::App& add_mount(CLI::App& app, MountOptions& options, MountTexts& texts) {
       ->type_name("auto|openssl|ipsec-mb")
       ->capture_default_str()
       ->check(one_of({kAuto, "openssl", "ipsec-mb"}));
+  mount
+      .add_option("--raw-send", texts.raw_send,
+                  "how ESP without UDP leaves: as frames, or through a raw socket")
+      ->type_name("auto|packet|socket")
+      ->capture_default_str()
+      ->check(one_of({kAuto, "packet", "socket"}));
   mount
       .add_option("--socket", options.socket,
                   "path of the control socket (default: /run/xfrmfs/PID.sock)")

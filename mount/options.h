@@ -12,10 +12,10 @@
 #include <variant>
 #include <vector>
 
-namespace xfrmfs {
+#include "engine/crypto/backend.h"
+#include "netio/next_hop_resolver.h"
 
-/// Which library does the cryptography, where there is a choice.
-enum class CryptoBackend : std::uint8_t { kAuto, kOpenssl, kIpsecMb };
+namespace xfrmfs {
 
 struct MountOptions {
   std::string mountpoint;
@@ -25,11 +25,12 @@ struct MountOptions {
   std::string tun = "ipsec0";
   std::string underlay;                   // interface; empty: any
   std::optional<std::uint32_t> mtu;       // of the TUN device; none: from the underlay's
-  std::optional<unsigned> workers = 1;    // none: as many as suit the processors
+  std::optional<unsigned> workers;        // none: as many as suit the processors
   bool pin = false;                       // workers to processors
   std::optional<std::uint16_t> udp_port;  // none: 4500 if nobody else has it; 0: no ESP in UDP
   bool offload = true;
-  CryptoBackend crypto = CryptoBackend::kAuto;
+  engine::BackendPreference crypto = engine::BackendPreference::kAuto;
+  netio::RawSend raw_send = netio::RawSend::kAuto;
   std::string socket;  // absolute path; empty: /run/xfrmfs/<pid>.sock
 };
 

@@ -70,7 +70,7 @@ Service::Service(const MountOptions& options)
     : cpus_(netio::allowed_cpus()),
       lanes_(options.workers.value_or(netio::suggested_lanes(cpus_.size()))),
       pin_(options.pin),
-      engine_(lanes_, clock_),
+      engine_(lanes_, clock_, engine::CryptoBackends::select(options.crypto)),
       signals_(io_, SIGTERM, SIGINT),
       housekeeping_(io_, engine_, [this] { nudge_workers(); }) {
   engine_.set_attention_sink(&housekeeping_);
@@ -80,6 +80,9 @@ Service::Service(const MountOptions& options)
     io_.stop();
   });
   open_devices(options);
+  resolver_ = std::make_unique<netio::NextHopResolver>(
+      io_, next_hops_,
+      netio::NextHopResolver::Options{.underlay = options.underlay, .send = options.raw_send});
   const auto changed = [this] { housekeeping_.engine_changed(); };
   addresses_ = std::make_unique<netio::AddressWatch>(
       io_, engine_,
@@ -100,8 +103,9 @@ void Service::open_devices(const MountOptions& options) {
   const std::uint32_t mtu = tun_mtu(options);
   auto udp = open_udp(options);
   for (unsigned lane = 0; lane < lanes_; ++lane) {
-    auto esp = std::make_unique<netio::EspSocket>(
-        netio::EspSocket::Options{.lane = lane, .lanes = lanes_, .underlay = options.underlay});
+    auto esp = std::make_unique<netio::PacketWire>(
+        netio::EspSocket::Options{.lane = lane, .lanes = lanes_, .underlay = options.underlay},
+        next_hops_);
     wires_.push_back(std::make_unique<netio::Wire>(std::move(esp), std::move(udp[lane])));
   }
   tun_ = std::make_unique<netio::TunInterface>(netio::TunInterface::Options{

@@ -24,6 +24,8 @@
 #include "netio/asio.h"
 #include "netio/control_server.h"
 #include "netio/housekeeping.h"
+#include "netio/next_hop_resolver.h"
+#include "netio/packet_wire.h"
 #include "netio/system_clock.h"
 #include "netio/tun_device.h"
 #include "netio/wire.h"
@@ -69,6 +71,8 @@ class Service {
   netio::Housekeeping housekeeping_;
   std::unique_ptr<netio::TunInterface> tun_;
   std::uint16_t udp_port_ = 0;  // 0: none
+  netio::NextHopTable next_hops_;
+  std::unique_ptr<netio::NextHopResolver> resolver_;
   std::vector<std::unique_ptr<netio::Wire>> wires_;
   std::unique_ptr<netio::AddressWatch> addresses_;
   std::unique_ptr<netio::ControlServer> control_;

@@ -51,20 +51,23 @@ TEST(OptionsTest, MountHasDefaults) {
   EXPECT_EQ(options.tun, "ipsec0");
   EXPECT_EQ(options.underlay, "");
   EXPECT_EQ(options.mtu, std::nullopt);
-  EXPECT_EQ(options.workers, 1u);
+  EXPECT_EQ(options.workers, std::nullopt);
   EXPECT_FALSE(options.pin);
   EXPECT_EQ(options.udp_port, std::nullopt);
   EXPECT_TRUE(options.offload);
-  EXPECT_EQ(options.crypto, CryptoBackend::kAuto);
+  EXPECT_EQ(options.crypto, engine::BackendPreference::kAuto);
+  EXPECT_EQ(options.raw_send, netio::RawSend::kAuto);
   EXPECT_EQ(options.socket, "");
 }
 
 TEST(OptionsTest, MountTakesAllOptions) {
   const auto options = parse_as<MountOptions>(
-      {"mount",   "-f",        "-o",       "allow_other,ro", "/mnt",       "-o",   "noexec",
-       "--netns", "blue",      "--tun",    "tun7",           "--underlay", "eth0", "--mtu",
-       "1400",    "--workers", "4",        "--pin",          "--udp-port", "4501", "--offload",
-       "off",     "--crypto",  "ipsec-mb", "--socket",       "/run/a.sock"});
+      {"mount",     "-f",         "-o",         "allow_other,ro", "/mnt",
+       "-o",        "noexec",     "--netns",    "blue",           "--tun",
+       "tun7",      "--underlay", "eth0",       "--mtu",          "1400",
+       "--workers", "4",          "--pin",      "--udp-port",     "4501",
+       "--offload", "off",        "--crypto",   "ipsec-mb",       "--raw-send",
+       "packet",    "--socket",   "/run/a.sock"});
   EXPECT_EQ(options.mountpoint, "/mnt");
   EXPECT_TRUE(options.foreground);
   EXPECT_EQ(options.fuse_options, (Arguments{"allow_other,ro", "noexec"}));
@@ -76,7 +79,8 @@ TEST(OptionsTest, MountTakesAllOptions) {
   EXPECT_TRUE(options.pin);
   EXPECT_EQ(options.udp_port, 4501);
   EXPECT_FALSE(options.offload);
-  EXPECT_EQ(options.crypto, CryptoBackend::kIpsecMb);
+  EXPECT_EQ(options.crypto, engine::BackendPreference::kIpsecMb);
+  EXPECT_EQ(options.raw_send, netio::RawSend::kPacket);
   EXPECT_EQ(options.socket, "/run/a.sock");
 }
 
@@ -104,9 +108,9 @@ TEST(OptionsTest, MountTakesWords) {
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--workers", "auto"}).workers, std::nullopt);
   EXPECT_TRUE(parse_as<MountOptions>({"mount", "/mnt", "--offload", "auto"}).offload);
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--crypto", "auto"}).crypto,
-            CryptoBackend::kAuto);
+            engine::BackendPreference::kAuto);
   EXPECT_EQ(parse_as<MountOptions>({"mount", "/mnt", "--crypto", "openssl"}).crypto,
-            CryptoBackend::kOpenssl);
+            engine::BackendPreference::kOpenssl);
 }
 
 TEST(OptionsTest, UmountTakesMountpoint) {
@@ -138,9 +142,10 @@ TEST(OptionsTest, HelpAndVersionAreNoMistakes) {
 
 TEST(OptionsTest, HelpOfMountNamesEveryOption) {
   const std::string help = parse_stop({"mount", "--help"}).text;
-  for (const char* word : {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu",
-                           "--workers", "--pin", "--udp-port", "--offload", "--crypto", "--socket",
-                           "ipsec0", "/run/xfrmfs/PID.sock", "Examples:"}) {
+  for (const char* word :
+       {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu", "--workers", "--pin",
+        "--udp-port", "--offload", "--crypto", "--raw-send", "--socket", "ipsec0",
+        "/run/xfrmfs/PID.sock", "Examples:"}) {
     EXPECT_TRUE(help.contains(word)) << word;
   }
 }
@@ -191,6 +196,7 @@ const Mistake kMistakes[] = {
     {"UdpPortTooLarge", {"mount", "/mnt", "--udp-port", "65536"}, {"--udp-port", "\"65536\""}},
     {"UdpPortNoNumber", {"mount", "/mnt", "--udp-port", "ipsec"}, {"--udp-port", "\"ipsec\""}},
     {"OffloadOtherWord", {"mount", "/mnt", "--offload", "on"}, {"--offload", "\"on\"", "off"}},
+    {"RawSendOtherWord", {"mount", "/mnt", "--raw-send", "x"}, {"--raw-send", "\"x\"", "packet"}},
     {"CryptoOtherWord", {"mount", "/mnt", "--crypto", "x"}, {"--crypto", "\"x\"", "ipsec-mb"}},
     {"TunNameTooLong",
      {"mount", "/mnt", "--tun", "abcdefghijklmnop"},
