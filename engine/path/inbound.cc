@@ -74,6 +74,7 @@ void Inbound::take(SealedPacket& train, Outer& outer) {
 // nesting costs rounds, not recursion.
 void Inbound::run_units() {
   const std::span<Unit> units(units_.data(), count_);
+  look_ahead();
   for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
   while (!std::ranges::all_of(units, &Unit::done)) {
     for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
@@ -94,6 +95,39 @@ void Inbound::run_units() {
   refused += joiner_.flush();
   if (refused != 0) context_->count(Mib::kInError, refused);
   count_ = 0;
+}
+
+/// Packets of many SAs: what they need comes from memory while others of the batch are looked at,
+/// instead of one wait after the other for table, SA, transform and keys. A pass for each step,
+/// because a step needs what the one before has fetched.
+void Inbound::look_ahead() const {
+  const auto spi_of = [](const Unit& unit) { return Spi{load_be32(unit.packet.data())}; };
+  std::array<const Unit*, kUnits> ahead;
+  std::size_t count = 0;
+  for (const Unit& unit : std::span(units_).first(count_)) {
+    if (unit.packet.size() < kSmallest) continue;
+    if (count != 0 && spi_of(*ahead[count - 1]) == spi_of(unit)) continue;
+    ahead[count++] = &unit;
+  }
+  if (count < 2) return;
+  const std::span<const Unit* const> units(ahead.data(), count);
+  const SadView& sad = context_->snapshot().sad;
+  for (const Unit* unit : units) {
+    sad.prefetch(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
+  }
+  for (const Unit* unit : units) {
+    sad.prefetch_association(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
+  }
+  std::array<const Transform*, kUnits> transforms;
+  std::size_t found = 0;
+  for (const Unit* unit : units) {
+    const auto* association =
+        sad.find(kNoMark, unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
+    if (association == nullptr || association->transform() == nullptr) continue;
+    transforms[found] = association->transform();
+    __builtin_prefetch(transforms[found++]);
+  }
+  for (std::size_t i = 0; i < found; ++i) transforms[i]->prefetch(context_->lane());
 }
 
 /// Takes one transform off consecutive packets of one SA, from `begin` on. Returns the first packet

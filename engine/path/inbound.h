@@ -66,6 +66,7 @@ class Inbound final : public InboundPath {
 
   void take(SealedPacket& train, Outer& outer);
   void run_units();
+  void look_ahead() const;
   std::size_t open_run(std::size_t begin);
   std::expected<SecurityAssociation*, Mib> find_association(const Unit& unit);
   std::expected<SeqNo, Mib> may_open(SecurityAssociation& association, const Unit& unit,

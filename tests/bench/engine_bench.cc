@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // How long the engine alone takes for a packet: no device, no system call.
 //
-//   cmake --preset release -DXFRMFS_BUILD_BENCH=ON && cmake --build --preset release
-//   build/release/engine_bench
+//   cmake --preset bench && cmake --build --preset bench && build/bench/engine_bench
 //
-// Arguments: inner packet size, packets per batch, SAs in the database.
+// seal/ and open/ ALGORITHM / LIBRARY, arguments: inner packet size (0: a mix of 64, 576 and 1500,
+// 7:4:1), packets a batch, whether they come as one TCP train, SAs in use, each with a policy of
+// its own when sealing. Packets are laid into the buffers outside of the time taken.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <memory>
+#include <random>
+#include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include "tests/support/gateway.h"
 
@@ -22,108 +29,253 @@ using namespace engine;
 
 constexpr const char* kWest = "192.1.2.45";
 constexpr const char* kEast = "192.1.2.23";
+constexpr std::size_t kTcpHeaders = 20 + 32;
 
-/// One side of a tunnel, with `others` SAs beside the one in use and a window of 0, so that the
-/// same packets can be opened again and again.
+struct Suite {
+  const char* name;
+  std::size_t key_bits;
+  bool cbc;
+};
+constexpr Suite kSuites[] = {
+    {"aes-128-gcm", 128, false}, {"aes-256-gcm", 256, false}, {"aes-128-cbc-sha256", 128, true}};
+
+struct Load {
+  std::int64_t size, batch;
+  bool train;
+  std::int64_t associations;
+};
+Load load_of(const benchmark::State& state) {
+  return {state.range(0), state.range(1), state.range(2) != 0, state.range(3)};
+}
+
+SaParams association(const Suite& suite, std::uint32_t number) {
+  SaParams params = make(TunnelSa{.source = kWest,
+                                  .destination = kEast,
+                                  .spi = 0x1000 + number,
+                                  .reqid = 1 + number,
+                                  .cbc = suite.cbc});
+  if (!suite.cbc) {
+    const std::vector<std::byte> key(suite.key_bits / 8 + 4, std::byte{3});
+    params.crypto.aead->key = Secret(key);
+  }
+  params.replay.window = 0;  // the same packets can be opened again and again
+  return params;
+}
+
+/// The network behind SA `number`: one address.
+std::string host(std::uint32_t number) {
+  return fmt::format("10.{}.{}.{}", number >> 16, number >> 8 & 255, number & 255);
+}
+
+/// One side of a tunnel with `count` SAs.
 struct Side {
   ManualClock clock;
-  Engine engine{1, clock};
-  PacketPool pool{2 * kBatch};
+  Engine engine;
+  PacketPool pool{3 * kBatch};
 
-  Side(Direction direction, bool cbc, std::int64_t others) {
-    add(cbc, 0x1000, 1);
-    for (std::int64_t i = 1; i < others; ++i) {
-      add(cbc, 0x1000 + static_cast<std::uint32_t>(i), 1 + static_cast<std::uint32_t>(i));
+  Side(Direction direction, const Suite& suite, Backend backend, std::int64_t count)
+      : engine(1, clock,
+               CryptoBackends::select(backend == Backend::kOpenssl ? BackendPreference::kOpenssl
+                                                                   : BackendPreference::kIpsecMb)) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      std::ignore = engine.add_sa(association(suite, i)).value();
+      if (direction != Direction::kOut && i != 0) continue;
+      const bool own = direction == Direction::kOut;
+      PolicyParams policy = make(TunnelPolicy{.direction = direction,
+                                              .source = "192.0.1.0/24",
+                                              .destination = own ? host(i) + "/32" : "10.0.0.0/8",
+                                              .tunnel_source = kWest,
+                                              .tunnel_destination = kEast,
+                                              .reqid = 1 + i});
+      if (!own) policy.templates.front().reqid = Reqid{0};
+      std::ignore = engine.add_policy(std::move(policy)).value();
     }
-    auto policy = make(TunnelPolicy{.direction = direction,
-                                    .source = "192.0.1.0/24",
-                                    .destination = "192.0.2.0/24",
-                                    .tunnel_source = kWest,
-                                    .tunnel_destination = kEast});
-    std::ignore = engine.add_policy(std::move(policy)).value();
-    engine.set_local_addresses({address(kEast), address("192.0.2.1")});
+    engine.set_local_addresses({address(kEast)});
     engine.publish();
-  }
-
-  void add(bool cbc, std::uint32_t spi, std::uint32_t reqid) {
-    SaParams params = make(
-        TunnelSa{.source = kWest, .destination = kEast, .spi = spi, .reqid = reqid, .cbc = cbc});
-    params.replay.window = 0;
-    std::ignore = engine.add_sa(std::move(params)).value();
   }
 };
 
-PacketData inner_packet(std::int64_t size) {
-  return make(UdpPacket{.source = "192.0.1.1",
-                        .destination = "192.0.2.1",
-                        .payload_size = static_cast<std::size_t>(size) - 28});
+PacketData inner_packet(std::size_t size, std::uint32_t number) {
+  return make(
+      UdpPacket{.source = "192.0.1.1", .destination = host(number), .payload_size = size - 28});
 }
 
-void report(benchmark::State& state) {
-  const std::int64_t packets = state.iterations() * state.range(1);
-  state.SetItemsProcessed(packets);
-  state.SetBytesProcessed(packets * state.range(0));
+std::size_t size_of(const Load& load, std::size_t i) {
+  if (load.size != 0) return static_cast<std::size_t>(load.size);
+  constexpr std::size_t kMix[] = {64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1500};
+  return kMix[i % std::size(kMix)];
 }
 
-template <bool kCbc>
-void Seal(benchmark::State& state) {
-  Side side(Direction::kOut, kCbc, state.range(2));
-  const auto path = side.engine.make_outbound(0);
-  const PacketData packet = inner_packet(state.range(0));
-  Batch<ClearPacket> batch;
-  Outgoing out;
+/// Sinks that let everything go at once.
+class Drain final : public WireSink, public ClearSink {
+ public:
+  void transmit(SealedPacket train) noexcept override {
+    packets += train.segment_size() == 0
+                   ? 1
+                   : (train.size() - 20 + train.segment_size() - 1u) / train.segment_size();
+  }
+  bool deliver(const ClearTrain& train) noexcept override {
+    packets += train.packets();
+    return true;
+  }
+  Joins joins() const noexcept override { return {.tcp = true, .udp = true}; }
+
+  std::size_t packets = 0;
+};
+
+template <class Prepare, class Work>
+void measure(benchmark::State& state, std::size_t bytes, Drain& drain, Prepare prepare, Work work) {
+  const Load load = load_of(state);
   for (auto _ : state) {
-    for (std::int64_t i = 0; i < state.range(1); ++i) {
-      batch.push(ClearPacket(in_buffer(side.pool, packet)));
-    }
-    path->process(batch, out);
-    if (out.sealed.size() != static_cast<std::size_t>(state.range(1))) {
-      state.SkipWithError("dropped");
-    }
-    out.clear();
+    prepare();
+    drain.packets = 0;
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
+    state.SetIterationTime(spent.count());
+    if (drain.packets != static_cast<std::size_t>(load.batch)) state.SkipWithError("dropped");
   }
-  report(state);
+  state.SetItemsProcessed(state.iterations() * load.batch);
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
 }
 
-template <bool kCbc>
-void Open(benchmark::State& state) {
-  Side west(Direction::kOut, kCbc, 1);
-  Side east(Direction::kIn, kCbc, state.range(2));
-  PacketData sealed;
-  {
-    Batch<ClearPacket> batch;
-    Outgoing out;
-    batch.push(ClearPacket(in_buffer(west.pool, inner_packet(state.range(0)))));
-    west.engine.make_outbound(0)->process(batch, out);
-    const auto bytes = std::as_const(out.sealed[0]).bytes();
-    sealed.assign(bytes.begin(), bytes.end());
+void seal(benchmark::State& state, const Suite& suite, Backend backend) {
+  const Load load = load_of(state);
+  Side side(Direction::kOut, suite, backend, load.associations);
+  const auto path = side.engine.make_outbound(0);
+  Drain drain;
+  Batch<ClearPacket> batch;
+  std::minstd_rand random;
+  const auto count = static_cast<std::size_t>(load.batch);
+  std::size_t bytes = 0;
+  std::vector<PacketData> packets(count);
+  PacketData super;
+  const std::size_t segment = static_cast<std::size_t>(load.size) - kTcpHeaders;
+  if (load.train) {
+    super = make(
+        TcpPacket{.source = "192.0.1.1", .destination = host(0), .payload_size = segment * count});
+    bytes = count * static_cast<std::size_t>(load.size);
+  } else {
+    for (std::size_t i = 0; i < count; ++i) {
+      packets[i] = inner_packet(size_of(load, i), 0);
+      bytes += packets[i].size();
+    }
   }
+  measure(
+      state, bytes, drain,
+      [&] {
+        if (load.train) {
+          batch.push(ClearPacket(in_buffer(side.pool, super), Cut::kTcp,
+                                 static_cast<std::uint16_t>(segment)));
+          return;
+        }
+        for (PacketData& packet : packets) {
+          const auto number =
+              static_cast<std::uint32_t>(random() % static_cast<unsigned>(load.associations));
+          store_be32(&packet[16], 10u << 24 | number);
+          batch.push(ClearPacket(in_buffer(side.pool, packet)));
+        }
+      },
+      [&] { path->process(batch, side.pool, drain, drain); });
+}
+
+void open(benchmark::State& state, const Suite& suite, Backend backend) {
+  const Load load = load_of(state);
+  const auto count = static_cast<std::size_t>(load.batch);
+  // Sealed one after the other by SAs of their own: the packets of all SAs, once.
+  std::vector<PacketData> sealed;
+  SealedTrain train;
+  std::size_t bytes = 0;
+  Drain drain;
+  {
+    Side west(Direction::kOut, suite, backend, load.associations);
+    const auto path = west.engine.make_outbound(0);
+    Batch<ClearPacket> batch;
+    const std::size_t needed =
+        load.associations == 1 ? count : static_cast<std::size_t>(load.associations);
+    if (load.train) {
+      const std::size_t segment = static_cast<std::size_t>(load.size) - kTcpHeaders;
+      WireCollector wire;
+      batch.push(ClearPacket(in_buffer(west.pool, make(TcpPacket{.source = "192.0.1.1",
+                                                                 .destination = host(0),
+                                                                 .payload_size = segment * count})),
+                             Cut::kTcp, static_cast<std::uint16_t>(segment)));
+      path->process(batch, west.pool, wire, drain);
+      train = SealedTrain::of(wire.packets);
+      bytes = count * static_cast<std::size_t>(load.size);
+    }
+    for (std::size_t i = 0; !load.train && i < needed; ++i) {
+      WireCollector wire;
+      const auto number = static_cast<std::uint32_t>(load.associations == 1 ? 0 : i);
+      batch.push(ClearPacket(in_buffer(west.pool, inner_packet(size_of(load, i), number))));
+      path->process(batch, west.pool, wire, drain);
+      sealed.push_back(std::move(wire.packets.at(0)));
+      if (i < count) bytes += size_of(load, i);
+    }
+  }
+  Side east(Direction::kForward, suite, backend, load.associations);
   const auto path = east.engine.make_inbound(0);
   Batch<SealedPacket> batch;
-  Batch<ClearPacket> clear;
-  for (auto _ : state) {
-    for (std::int64_t i = 0; i < state.range(1); ++i) {
-      batch.push(from_wire(in_buffer(east.pool, sealed)));
+  std::minstd_rand random;
+  measure(
+      state, bytes, drain,
+      [&] {
+        if (load.train) {
+          batch.push(from_wire(in_buffer(east.pool, train.bytes), train.segment_size));
+          return;
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+          const std::size_t which = load.associations == 1 ? i : random() % sealed.size();
+          batch.push(from_wire(in_buffer(east.pool, sealed[which])));
+        }
+      },
+      [&] { path->process(batch, drain); });
+}
+
+void register_all() {
+  const bool have_ipsec_mb = [] {
+    try {
+      std::ignore = CryptoBackends::select(BackendPreference::kIpsecMb);
+      return true;
+    } catch (const std::exception&) {
+      return false;
     }
-    path->process(batch, clear);
-    if (clear.size() != static_cast<std::size_t>(state.range(1))) state.SkipWithError("dropped");
-    clear.clear();
+  }();
+  for (const Backend backend : kBackends) {
+    if (backend == Backend::kIpsecMb && !have_ipsec_mb) continue;
+    for (const Suite& suite : kSuites) {
+      for (const bool sealing : {true, false}) {
+        const std::string name =
+            fmt::format("{}/{}/{}", sealing ? "seal" : "open", suite.name, name_of(backend));
+        auto* bench = benchmark::RegisterBenchmark(
+            name.c_str(), [sealing, &suite, backend](benchmark::State& state) {
+              sealing ? seal(state, suite, backend) : open(state, suite, backend);
+            });
+        bench->UseManualTime()->ArgNames({"size", "batch", "train", "sas"});
+        for (const int size : {64, 576, 1400, 0}) {
+          bench->Args({size, 64, 0, 1});
+          if (size != 0) bench->Args({size, 1, 0, 1});
+        }
+        for (const int size : {576, 1400}) bench->Args({size, 40, 1, 1});
+        if (suite.cbc || suite.key_bits != 128) continue;
+        for (const int count : {1000, 100000, 1000000}) {
+          // OpenSSL's contexts of a million SAs would take gigabytes.
+          if (count > 100000 && backend == Backend::kOpenssl) continue;
+          bench->Args({64, 64, 0, count});
+          bench->Args({1400, 64, 0, count});
+        }
+      }
+    }
   }
-  report(state);
 }
-
-void sizes(benchmark::internal::Benchmark* bench) {
-  bench->ArgNames({"size", "batch", "sas"});
-  for (const int size : {64, 576, 1400}) {
-    for (const int batch : {1, 64}) bench->Args({size, batch, 1});
-  }
-  bench->Args({1400, 64, 10000});
-}
-
-BENCHMARK(Seal<false>)->Name("seal/aes-128-gcm")->Apply(sizes);
-BENCHMARK(Seal<true>)->Name("seal/aes-128-cbc-sha256")->Apply(sizes);
-BENCHMARK(Open<false>)->Name("open/aes-128-gcm")->Apply(sizes);
-BENCHMARK(Open<true>)->Name("open/aes-128-cbc-sha256")->Apply(sizes);
 
 }  // namespace
 }  // namespace xfrmfs::testing
+
+int main(int argc, char** argv) {
+  xfrmfs::testing::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

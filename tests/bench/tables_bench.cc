@@ -63,9 +63,10 @@ struct Associations {
     params.replay.window = 64;
     params.replay.bitmap_words = 2;
     params.replay.bitmap.resize(2);
-    sad.insert(make_shared_in_slab<SecurityAssociation>(std::move(params), nullptr, SaState::kValid,
-                                                     serial++, settings, BootTime(1), WallTime(1)),
-               garbage);
+    sad.insert(
+        make_shared_in_slab<SecurityAssociation>(std::move(params), nullptr, SaState::kValid,
+                                                 serial++, settings, BootTime(1), WallTime(1)),
+        garbage);
   }
   void publish() {
     view = sad.publish(serial, garbage);
@@ -227,7 +228,7 @@ struct Policies {
         break;
     }
     spd.insert(make_shared_in_slab<const SecurityPolicy>(std::move(params), serial++, BootTime(1),
-                                                      WallTime(1)),
+                                                         WallTime(1)),
                nullptr, garbage);
   }
   void publish() {

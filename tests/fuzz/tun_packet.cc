@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "engine/packet/segments.h"
 #include "tests/support/gateway.h"
 
 namespace {
@@ -50,17 +51,38 @@ Gateway& gateway() {
   return instance;
 }
 
+/// How many packets a train stands for: what is no train counts as one.
+std::size_t packets_in(const Super& train) {
+  static PacketPool pool(1);
+  ClearPacket packet(in_buffer(pool, train.bytes), train.cut, train.segment_size);
+  const auto header = parse_ip_header(packet.bytes());
+  const auto segments = header ? Segments::of(packet, *header) : std::nullopt;
+  return segments ? segments->count() : 1;
+}
+
 }  // namespace
 
+// A packet, which begins with 4 or 6; or 1 (TCP) or 2 (UDP), segment size 2, and a train.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   if (size > 4096) return 0;
   const auto raw = std::as_bytes(std::span(bytes, size));
+  const bool is_train = size >= 3 && (bytes[0] == 1 || bytes[0] == 2);
   gateway().moved();
-  const auto sent = gateway().send(PacketData(raw.begin(), raw.end()));
+  std::size_t packets = 1;
+  Gateway::Sent sent;
+  if (is_train) {
+    const Super train{.bytes = PacketData(raw.begin() + 3, raw.end()),
+                      .cut = bytes[0] == 1 ? Cut::kTcp : Cut::kUdp,
+                      .segment_size = load_be16(raw.data() + 1)};
+    packets = packets_in(train);
+    sent = gateway().send(train);
+  } else {
+    sent = gateway().send(PacketData(raw.begin(), raw.end()));
+  }
   std::uint64_t drops = 0;
   for (const auto& [name, count] : gateway().moved()) drops += count;
-  require(drops + sent.sealed.size() == 1);
-  require(sent.replies.size() <= 1 - sent.sealed.size());
+  require(drops + sent.sealed.size() == packets);
+  require(sent.replies.size() <= (sent.sealed.size() == packets ? 0 : 1));
   for (const auto& packet : sent.sealed) {
     const auto outer = parse_ip_header(packet);
     require(outer && outer->protocol == Protocol::kEsp && outer->total_size == packet.size());

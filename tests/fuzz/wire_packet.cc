@@ -3,8 +3,11 @@
 //
 // The first byte says what to do with the rest: 0 takes it as it is; otherwise it is the inside of
 // a packet that is sealed with the real key, so that what a hostile peer with the key can send is
-// reached, and the next byte says where the result is damaged (0: nowhere).
+// reached, and the next byte says where the result is damaged (0: nowhere). Two first bytes stand
+// for trains: 255 for pieces of the rest, as long as the next byte says and more, each sealed as
+// the inside of an IPv4 tunnel; 254 for the rest as it is, in segments as long as the next byte.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -35,6 +38,7 @@ struct Target {
 
   Target() {
     Engine& engine = gateway.engine();
+    gateway.take_joined();
     engine.set_local_addresses({address(kDestination), address("192.0.2.1")});
     SaParams params = make(TunnelSa{.source = kSource, .destination = kDestination});
     esp = Esp::create(params.id.spi, false, params.crypto, 1).value();
@@ -77,19 +81,42 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   static Target target;
   if (size < 2 || size > 4096) return 0;
   const std::span<const std::uint8_t> rest(bytes + 2, size - 2);
-  PacketData packet;
-  if (bytes[0] == 0) {
-    const auto raw = std::as_bytes(rest);
-    packet.assign(raw.begin(), raw.end());
-  } else {
-    packet = target.seal(rest, Protocol{bytes[0]});
-    if (bytes[1] != 0) packet[bytes[1] % packet.size()] ^= std::byte{0x40};
-  }
+  const auto raw = std::as_bytes(rest);
   target.gateway.moved();
-  const auto clear = target.gateway.receive(packet);
+  std::size_t packets = 1;
+  std::vector<PacketData> clear;
+  if (bytes[0] == 255) {
+    const std::size_t piece = std::size_t{20} + 4 * bytes[1];
+    std::vector<PacketData> sealed;
+    for (std::size_t at = 0; at < rest.size(); at += piece) {
+      sealed.push_back(
+          target.seal(rest.subspan(at, std::min(piece, rest.size() - at)), Protocol::kIpip));
+    }
+    if (sealed.empty()) return 0;
+    packets = sealed.size();
+    clear = target.gateway.receive(SealedTrain::of(sealed));
+  } else if (bytes[0] == 254) {
+    const SealedTrain train{.bytes = PacketData(raw.begin(), raw.end()), .segment_size = bytes[1]};
+    clear = target.gateway.receive(train);
+    const auto outer = parse_ip_header(train.bytes);
+    const std::size_t head = outer && outer->protocol == Protocol::kUdp ? 8 : 0;
+    const bool is_train = outer && !outer->is_fragment && train.segment_size != 0 &&
+                          (head != 0 || outer->protocol == Protocol::kEsp);
+    if (is_train && outer->total_size > outer->header_size + head) {
+      const std::size_t data = outer->total_size - outer->header_size - head;
+      packets = (data + train.segment_size - 1) / train.segment_size;
+    }
+  } else {
+    PacketData packet(raw.begin(), raw.end());
+    if (bytes[0] != 0) {
+      packet = target.seal(rest, Protocol{bytes[0]});
+      if (bytes[1] != 0) packet[bytes[1] % packet.size()] ^= std::byte{0x40};
+    }
+    clear = target.gateway.receive(packet);
+  }
   std::uint64_t drops = 0;
   for (const auto& [name, count] : target.gateway.moved()) drops += count;
-  require(drops + clear.size() == 1);  // delivered, or dropped with one name, once
+  require(drops + clear.size() == packets);  // delivered, or dropped with one name, once
   for (const auto& one : clear) require(parse_ip_header(one).has_value());
   return 0;
 }
