@@ -86,7 +86,7 @@ void spread_over_lanes(int fd, unsigned lanes) {
 }
 
 bool is_ipv4(const SealedPacket& train) {
-  return train.data()[0] >> 4 == std::byte{4};
+  return (train.data()[0] >> 4) == std::byte{4};
 }
 
 std::size_t ip_header_size(const SealedPacket& train) {
@@ -239,7 +239,7 @@ bool UdpEncapSocket::takes(const SealedPacket& train) const noexcept {
   if (bytes.size() >= kIpv4HeaderSize + kUdpHeaderSize && bytes[0] == std::byte{0x45}) {
     return ipv4_.fd && bytes[9] == kUdp && engine::load_be16(&bytes[kIpv4HeaderSize]) == port_;
   }
-  return bytes.size() >= kIpv6HeaderSize + kUdpHeaderSize && bytes[0] >> 4 == std::byte{6} &&
+  return bytes.size() >= kIpv6HeaderSize + kUdpHeaderSize && (bytes[0] >> 4) == std::byte{6} &&
          ipv6_.fd && bytes[6] == kUdp && engine::load_be16(&bytes[kIpv6HeaderSize]) == port_;
 }
 

@@ -93,7 +93,7 @@ std::optional<UdpArrival> read_arrival(msghdr& message) {
 }
 
 void write_departure(const SealedPacket& train, msghdr& message) {
-  const bool is_ipv4 = train.data()[0] >> 4 == std::byte{4};
+  const bool is_ipv4 = (train.data()[0] >> 4) == std::byte{4};
   auto& name = *static_cast<sockaddr_in6*>(message.msg_name);
   const std::byte* const ip = train.data();
   const std::byte* const udp = ip + (is_ipv4 ? engine::kIpv4HeaderSize : engine::kIpv6HeaderSize);

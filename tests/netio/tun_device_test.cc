@@ -97,7 +97,7 @@ bool deliver(engine::ClearSink& sink, const ClearPacket& packet) {
   if (packet.cut() == Cut::kWhole) return sink.deliver({.pieces = {&rest, 1}});
   engine::ClearTrain train{
       .pieces = {}, .cut = packet.cut(), .segment_size = packet.segment_size()};
-  train.ipv6 = rest[0] >> 4 == std::byte{6};
+  train.ipv6 = (rest[0] >> 4) == std::byte{6};
   train.transport_offset = train.ipv6 ? 40 : 20;
   std::size_t transport_size = 8;
   if (packet.cut() == Cut::kTcp) {
