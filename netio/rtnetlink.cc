@@ -401,10 +401,18 @@ void Rtnetlink::disable_ipv6_autoconfiguration(int link) {
   if (errno != 0 && errno != EAFNOSUPPORT) throw_errno("IPv6 autoconfiguration");
 }
 
-bool Rtnetlink::limit_segments(int link, std::uint32_t segments) {
+bool Rtnetlink::set_link_number(int link, std::uint16_t attribute, std::uint32_t value) {
   RouteRequest request = change_of(link);
-  request.u32(IFLA_GSO_MAX_SEGS, segments);
+  request.u32(attribute, value);
   return change(request) == 0;
+}
+
+bool Rtnetlink::limit_segments(int link, std::uint32_t segments) {
+  return set_link_number(link, IFLA_GSO_MAX_SEGS, segments);
+}
+
+bool Rtnetlink::set_queue_length(int link, std::uint32_t packets) {
+  return set_link_number(link, IFLA_TXQLEN, packets);
 }
 
 }  // namespace xfrmfs::netio

@@ -99,12 +99,15 @@ class Rtnetlink {
   /// How the kernel fills its packets for segmentation offload through the link: at most so many
   /// segments. False if it does not want to.
   bool limit_segments(int link, std::uint32_t segments);
+  /// How many packets may wait for the link. False if the kernel does not want that.
+  bool set_queue_length(int link, std::uint32_t packets);
 
  private:
   /// Sends a request and waits for its acknowledgement: 0 or an errno value.
   int change(RouteRequest& request);
   /// The body of the answer of type `expected`; nothing if the kernel answers with an error.
   std::optional<std::vector<std::byte>> ask(RouteRequest& request, std::uint16_t expected);
+  bool set_link_number(int link, std::uint16_t attribute, std::uint32_t value);
   /// Sends a dump request whose body is `family` and zeros; calls `each` with every answer.
   template <class Each>
   void dump(std::uint16_t type, std::uint8_t family, const Each& each);

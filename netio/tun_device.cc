@@ -105,6 +105,10 @@ Offloads turn_on_offloads(int fd) {
   return active;
 }
 
+/// Packets that wait for one queue. A TCP window that is forwarded as single packets comes at once;
+/// the default of the kernel, 500, drops a tenth of them.
+constexpr std::uint32_t kQueueLength = 2000;
+
 /// So many packets as large as the MTU still fit into one sealed train: the payload of a UDP
 /// datagram, cut by the kernel into at most 64 (UDP_SEGMENT).
 std::uint32_t most_segments(std::uint32_t mtu) {
@@ -182,7 +186,9 @@ TunInterface::TunInterface(const Options& options) : name_(options.name) {
   request = request_for(name_);
   request.ifr_mtu = static_cast<int>(options.mtu);
   ask_interface(SIOCSIFMTU, request, fmt::format("MTU {} of \"{}\"", options.mtu, name_));
-  std::ignore = kernel.limit_segments(index_, most_segments(options.mtu));  // only for speed
+  // Only for speed.
+  std::ignore = kernel.limit_segments(index_, most_segments(options.mtu));
+  std::ignore = kernel.set_queue_length(index_, kQueueLength);
 }
 
 void TunInterface::bring_up() {

@@ -221,6 +221,11 @@ TEST_F(TunDeviceTest, LimitsSegmentsToWhatOneSealedTrainHolds) {
   test::run("ip -d link show tunsmall | grep -q 'gso_max_segs 64 '");
 }
 
+TEST_F(TunDeviceTest, HasRoomForBursts) {
+  const TunInterface tun({.name = "tuntest", .queues = 1, .mtu = 1400});
+  test::run("ip link show tuntest | grep -q 'qlen 2000'");
+}
+
 TEST_F(TunDeviceTest, CompletesChecksums) {
   TunInterface tun({.name = "tuntest", .queues = 1, .mtu = 1400});
   tun.bring_up();
