@@ -88,7 +88,7 @@ struct Engine::Impl {
   // What publish() would publish; its views may be behind those of the databases.
   Snapshot current;
   bool changed = false;
-  Garbage garbage;                 // goes with the snapshot that is replaced next
+  Garbage garbage;  // goes with the snapshot that is replaced next
   std::uint64_t next_serial = 1;
   Published<Snapshot> published;
 
@@ -148,7 +148,7 @@ struct Engine::Impl {
     const BootTime now = clock.boot_now();
     auto association =
         make_shared_in_slab<SecurityAssociation>(std::move(params), std::move(transform), state,
-                                              next_serial++, settings, now, clock.wall_now());
+                                                 next_serial++, settings, now, clock.wall_now());
     sad.insert(association, garbage);
     if (state == SaState::kLarval) larval.insert(association->serial());
     watch(association, now);
@@ -183,7 +183,7 @@ struct Engine::Impl {
     params.index =
         replaced ? replaced->params().index : spd.make_index(params.direction, params.index);
     auto policy = make_shared_in_slab<const SecurityPolicy>(std::move(params), next_serial++,
-                                                         clock.boot_now(), clock.wall_now());
+                                                            clock.boot_now(), clock.wall_now());
     spd.insert(policy, replaced, garbage);
     changed = true;
     return policy;

@@ -21,6 +21,8 @@ constexpr int kPartsPerTurn = 16;
 constexpr int kDatagramsPerTurn = 64;
 constexpr std::size_t kBytesPerTurn = ControlShared::kLargestRequest;
 
+constexpr std::size_t kAnswersAtOnce = 64;
+
 /// The first port id that is given to those whose own number is taken: no process has it.
 constexpr std::uint32_t kFirstFreePortId = 0xffff'0000;
 
@@ -81,8 +83,7 @@ asio::awaitable<void> ControlSession::converse(std::shared_ptr<ControlSession> s
 /// Sends what is waiting, as far as the client's queue has room.
 void ControlSession::flush() {
   while (!answers_.empty()) {
-    if (!send(answers_.front())) return;
-    answers_.pop_front();
+    if (!send_answers()) return;
   }
   for (int parts = 0; dump_ && parts < kPartsPerTurn; ++parts) {
     if (part_.empty()) part_ = dump_->next();
@@ -99,6 +100,26 @@ bool ControlSession::send(const Datagram& datagram) {
   if (sent >= 0) return true;
   if (errno != EAGAIN && errno != EINTR) close();
   return false;
+}
+
+/// Sends the first answers with one call. False as send().
+bool ControlSession::send_answers() {
+  std::array<iovec, kAnswersAtOnce> contents;
+  std::array<mmsghdr, kAnswersAtOnce> heads{};
+  const std::size_t count = std::min(answers_.size(), kAnswersAtOnce);
+  for (std::size_t i = 0; i < count; ++i) {
+    contents[i] = {.iov_base = answers_[i].data(), .iov_len = answers_[i].size()};
+    heads[i].msg_hdr.msg_iov = &contents[i];
+    heads[i].msg_hdr.msg_iovlen = 1;
+  }
+  const int sent = ::sendmmsg(socket_.native_handle(), heads.data(), static_cast<unsigned>(count),
+                              MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0) {
+    if (errno != EAGAIN && errno != EINTR) close();
+    return false;
+  }
+  answers_.erase(answers_.begin(), answers_.begin() + sent);
+  return true;
 }
 
 /// Takes the datagrams that are there, as far as others do not wait too long; then publishes once.

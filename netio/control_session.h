@@ -67,6 +67,7 @@ class ControlSession {
   bool open() const { return socket_.is_open(); }
   void flush();
   bool send(const Datagram& datagram);
+  bool send_answers();
   void receive();
   std::size_t receive_one(bool& changed);
   Envelope open_envelope(const msghdr& message) const;

@@ -128,6 +128,7 @@ Datagram acknowledgement(const NetlinkMessage& request, const Refusal* refusal,
   if (!text.empty() || with_offset) flags |= NLM_F_ACK_TLVS;
 
   Datagram out;
+  out.reserve(sizeof(nlmsghdr) + sizeof(nlmsgerr));  // all there is of a success
   MessageBuilder builder(out, NLMSG_ERROR, static_cast<std::uint16_t>(flags),
                          request.header.nlmsg_seq, port_id);
   const std::int32_t error = refusal != nullptr ? -refusal->error : 0;

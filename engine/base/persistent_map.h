@@ -121,9 +121,7 @@ class PersistentMap {
     V* values() { return std::launder(reinterpret_cast<V*>(this + 1)); }
     const V* values() const { return std::launder(reinterpret_cast<const V*>(this + 1)); }
     Node** children() { return std::launder(reinterpret_cast<Node**>(this + 1)); }
-    Node* const* children() const {
-      return std::launder(reinterpret_cast<Node* const*>(this + 1));
-    }
+    Node* const* children() const { return std::launder(reinterpret_cast<Node* const*>(this + 1)); }
   };
   static_assert(alignof(V) <= alignof(Node) && alignof(Node*) <= alignof(Node));
   static_assert(sizeof(Node) % alignof(V) == 0);
@@ -293,9 +291,7 @@ class PersistentMap {
     }
     return true;
   }
-  static Key key_at(const Node& leaf, unsigned d) {
-    return above(leaf.prefix, 0) << kBits | d;
-  }
+  static Key key_at(const Node& leaf, unsigned d) { return above(leaf.prefix, 0) << kBits | d; }
 
   template <bool kDescending, class Visit>
   static bool walk(const Node& node, Visit& visit) {
@@ -326,8 +322,9 @@ class PersistentMap {
     }
     if (slot == node->count()) return std::nullopt;
     if (!node->is_leaf()) return edge(node->children()[slot], false);
-    const unsigned next = d + 1 + static_cast<unsigned>(std::countr_zero(
-                                      static_cast<unsigned>(node->bitmap) >> (d + 1)));
+    const unsigned next =
+        d + 1 +
+        static_cast<unsigned>(std::countr_zero(static_cast<unsigned>(node->bitmap) >> (d + 1)));
     return Entry({key_at(*node, next), &node->values()[slot]});
   }
 

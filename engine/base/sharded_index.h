@@ -172,12 +172,9 @@ class ShardedIndex {
     std::uninitialized_value_construct_n(lines, size / kSmallest);
     return Slots(word_of(lines, static_cast<unsigned>(std::countr_zero(size))));
   }
-  static void free(const Slots& slots) {
-    slab_free(slots.first, (slots.mask + 1) * sizeof(Slot));
-  }
+  static void free(const Slots& slots) { slab_free(slots.first, (slots.mask + 1) * sizeof(Slot)); }
 
-  Slots slots_for(std::uint64_t hash,
-                  std::memory_order order = std::memory_order_relaxed) const {
+  Slots slots_for(std::uint64_t hash, std::memory_order order = std::memory_order_relaxed) const {
     return Slots(tables_[shard(hash)].load(order));
   }
 

@@ -50,7 +50,7 @@ struct Free {
 
 /// In the first line of its 2 MiB; objects lie behind it.
 struct Chunk {
-  Free* free = nullptr;      // given back
+  Free* free = nullptr;       // given back
   std::size_t fresh = kLine;  // never used from here on
   std::size_t live = 0;
   Chunk* before = nullptr;  // of those with room

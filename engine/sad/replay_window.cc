@@ -41,9 +41,8 @@ ReplayWindow::Commits::~Commits() {
 ReplayWindow::ReplayWindow(const ReplayParams& params)
     : window_(params.window),
       top_(params.in_sequence),
-      words_(params.kind == ReplayKind::kLegacy
-                 ? std::uint16_t{1}
-                 : static_cast<std::uint16_t>(params.bitmap_words)),
+      words_(params.kind == ReplayKind::kLegacy ? std::uint16_t{1}
+                                                : static_cast<std::uint16_t>(params.bitmap_words)),
       kind_(params.kind),
       more_bits_(words_ > kWordsInside ? new Word[words_] : nullptr) {
   for (std::uint32_t i = 0; i < words_; ++i) {
@@ -133,8 +132,8 @@ void ReplayWindow::advance_ring(SeqNo number, SeqNo top) {
 ReplayWindow::Place ReplayWindow::ring_place(SeqNo number) const {
   // Most windows are a power of two, and a division takes longer than all the rest.
   const SeqNo turn = number - 1;
-  const SeqNo at = (window_ & (window_ - 1)) == 0 ? turn & (window_ - 1)
-                                                  : (number + window_ - 1) % window_;
+  const SeqNo at =
+      (window_ & (window_ - 1)) == 0 ? turn & (window_ - 1) : (number + window_ - 1) % window_;
   return {.word = static_cast<std::size_t>(at / 32), .bit = std::uint32_t{1} << (at % 32)};
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SaParams: everything that is configured about an SA. A plain value, validated by Engine::add_sa.
 //
-// What an SA keeps of it as long as it lives is the base, SaConfig; the rest says how it begins, and
-// goes on in Lifetime and ReplayWindow.
+// What an SA keeps of it as long as it lives is the base, SaConfig; the rest says how it begins,
+// and goes on in Lifetime and ReplayWindow.
 
 #pragma once
 
@@ -94,7 +94,7 @@ static_assert(offsetof(SaConfig, selector) == 64);
 struct SaParams : SaConfig {
   ReplayParams replay;
   LifetimeLimits limits;
-  LifetimeUsage usage;  // non-zero for a moved SA
+  LifetimeUsage usage;                                    // non-zero for a moved SA
   std::optional<std::uint32_t> aevent_threshold_packets;  // else from Settings at creation
   std::optional<std::uint32_t> aevent_interval_ms;        // likewise
 };

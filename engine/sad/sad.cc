@@ -21,8 +21,7 @@ std::uint64_t hash(std::uint64_t seed, const IpAddress& address, std::uint32_t n
 
 /// Different for each protocol and SPI: an odd factor loses nothing of a number.
 std::uint64_t spi_hash(Protocol protocol, Spi spi) {
-  const auto number =
-      std::uint64_t{std::to_underlying(protocol)} << 32 | std::to_underlying(spi);
+  const auto number = std::uint64_t{std::to_underlying(protocol)} << 32 | std::to_underlying(spi);
   const std::uint64_t product = (number + 1) * 0x9e3779b97f4a7c15u;
   return product ^ product >> 32;
 }
@@ -57,13 +56,12 @@ template <class Visit>
 void SadView::each_with_id(const IpAddress& destination, Spi spi, Protocol protocol,
                            Visit&& visit) const {
   if (tables_ == nullptr) return;
-  tables_->by_id.visit(tables_->id_hash(destination, spi, protocol),
-                       [&](SecurityAssociation* association) {
-                         const SaId& id = association->id();
-                         const bool same = id.destination == destination && id.spi == spi &&
-                                           id.protocol == protocol;
-                         return !same || association->serial() >= end_ || visit(association);
-                       });
+  tables_->by_id.visit(
+      tables_->id_hash(destination, spi, protocol), [&](SecurityAssociation* association) {
+        const SaId& id = association->id();
+        const bool same = id.destination == destination && id.spi == spi && id.protocol == protocol;
+        return !same || association->serial() >= end_ || visit(association);
+      });
 }
 
 SecurityAssociation* SadView::find(std::uint32_t packet_mark, const IpAddress& destination, Spi spi,
@@ -71,8 +69,7 @@ SecurityAssociation* SadView::find(std::uint32_t packet_mark, const IpAddress& d
   SecurityAssociation* best = nullptr;
   each_with_id(destination, spi, protocol, [&](SecurityAssociation* association) {
     const SaState state = association->state();
-    const bool gone =
-        state == SaState::kExpired || (state == SaState::kDead && end_ == kWriter);
+    const bool gone = state == SaState::kExpired || (state == SaState::kDead && end_ == kWriter);
     if (!gone && association->id().mark.matches(packet_mark) &&
         (best == nullptr || association->serial() > best->serial())) {
       best = association;

@@ -112,7 +112,7 @@ class Sad {
 
   std::shared_ptr<SadView::Tables> tables_;
   SadView view_;
-  std::vector<SaPtr> erased_;                    // and still in the tables
+  std::vector<SaPtr> erased_;              // and still in the tables
   ShardedIndex<std::uint64_t> spi_users_;  // how many, under protocol and SPI; not hashed: exact
 };
 

@@ -13,8 +13,7 @@ namespace xfrmfs::engine {
 namespace {
 
 std::uint8_t width_or(const Prefix& prefix, Family family) {
-  return static_cast<std::uint8_t>(
-      std::min<std::size_t>(prefix.length, address_size(family) * 8));
+  return static_cast<std::uint8_t>(std::min<std::size_t>(prefix.length, address_size(family) * 8));
 }
 
 void fill_mask(std::uint64_t (&mask)[2], unsigned length) {
@@ -40,11 +39,10 @@ FlowShape::FlowShape(const Selector& selector, const Mark& mark)
 }
 
 std::uint64_t FlowShape::seed_for(std::uint64_t seed) const {
-  const std::uint64_t lengths =
-      std::uint64_t{source_length_} << 24 | std::uint64_t{destination_length_} << 16 |
-      std::uint64_t{protocol_} << 8 | std::to_underlying(family_);
-  const std::uint64_t ports =
-      std::uint64_t{source_port_mask_} << 16 | destination_port_mask_;
+  const std::uint64_t lengths = std::uint64_t{source_length_} << 24 |
+                                std::uint64_t{destination_length_} << 16 |
+                                std::uint64_t{protocol_} << 8 | std::to_underlying(family_);
+  const std::uint64_t ports = std::uint64_t{source_port_mask_} << 16 | destination_port_mask_;
   return mix(mix(seed, lengths << 32 | ports), mark_mask_);
 }
 

@@ -233,8 +233,8 @@ void Spd::take_from_shape(const SecurityPolicy& policy) {
   auto& published = view_.table(params.direction, params.type).shapes;
   std::vector<Shape> shapes = *published;
   std::erase_if(shapes, [&](const Shape& shape) { return shape.flow == it->first; });
-  published = shapes.empty() ? nullptr
-                             : std::make_shared<const std::vector<Shape>>(std::move(shapes));
+  published =
+      shapes.empty() ? nullptr : std::make_shared<const std::vector<Shape>>(std::move(shapes));
   users.erase(it);
 }
 

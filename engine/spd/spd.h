@@ -9,8 +9,8 @@
 // share leads to the policies that want exactly these bits. Each shape knows a lower bound of its
 // policies' turns, so that the search ends when nothing earlier can come.
 //
-//   shapes: [10/8-like pairs, any protocol | bound 5] [pairs of hosts, TCP, both ports | bound 9] ...
-//   index:  hash(shape, masked flow, mark, if_id) -> policy -> next policy by turn -> ...
+//   shapes: [10/8-like pairs, any protocol | bound 5] [pairs of hosts, TCP, both ports | bound 9]
+//   ... index:  hash(shape, masked flow, mark, if_id) -> policy -> next policy by turn -> ...
 //
 // The writer changes that table in place. A policy has two stamps on the engine's clock of serials,
 // when it came and when it went, and a view sees those that had come and not gone when it was made.

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -136,7 +137,13 @@ void measure(const char* name, std::uint32_t count, std::size_t per_datagram, st
   netio::Housekeeping housekeeping(io, engine, [] {});
   netio::ControlServer server(io, engine, directory + "/nl.sock",
                               [&] { housekeeping.engine_changed(); });
-  std::jthread control([&] { io.run(); });
+  double control_seconds = 0;
+  std::jthread control([&] {
+    io.run();
+    timespec used{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    control_seconds = static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
+  });
 
   std::vector<ByteVector> datagrams;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -151,9 +158,10 @@ void measure(const char* name, std::uint32_t count, std::size_t per_datagram, st
   ask(client, datagrams, per_datagram, ahead);
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
   const std::size_t bytes = resident() - before;
-  std::printf("%-7s %8.0f SAs/s   %zu bytes each\n", name, count / time.count(), bytes / count);
   io.stop();
   control.join();
+  std::printf("%-7s %8.0f SAs/s   control thread %.2f us CPU each   %zu bytes each\n", name,
+              count / time.count(), control_seconds / count * 1e6, bytes / count);
   std::filesystem::remove_all(directory);
 }
 

@@ -35,7 +35,7 @@ TEST(ShardedIndexTest, BehavesLikeAMultimap) {
   Garbage garbage;
   std::map<std::uint64_t, std::multiset<std::uint64_t>> model;
   std::size_t size = 0;
-  for (std::uint64_t step = 1; step < 50000; ++step) {
+  for (std::uint64_t step = 1; step < 20000; ++step) {
     const std::uint64_t hash = crowded_hash(random);
     auto& there = model[hash];
     // Waves, so that shards grow, shrink and fill with places that were used before.

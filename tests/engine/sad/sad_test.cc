@@ -141,8 +141,8 @@ TEST(SadTest, ReadersSearchWhileTheWriterChanges) {
   Engine engine(1, clock);
   constexpr std::uint32_t kStaying = 64;
   const auto add = [&](std::uint32_t spi) {
-    const auto added = engine.add_sa(
-        make(TunnelSa{.source = "10.0.0.1", .destination = "10.0.0.2", .spi = spi}));
+    const auto added =
+        engine.add_sa(make(TunnelSa{.source = "10.0.0.1", .destination = "10.0.0.2", .spi = spi}));
     ASSERT_TRUE(added);
   };
   for (std::uint32_t i = 0; i < kStaying; ++i) add(0x1000 + i);
