@@ -155,8 +155,9 @@ std::size_t ControlSession::receive_one(bool& changed) {
     return 0;
   }
   // An empty datagram comes with its sender's credentials, the end comes with nothing.
+  // Whoever has only stopped asking still gets the answers of this turn; the end comes again.
   if (size == 0 && message.msg_controllen == 0) {
-    close();
+    if (answers_.empty()) close();
     return 0;
   }
 

@@ -262,6 +262,34 @@ TEST_F(ControlServerTest, AnswersAfterPublishing) {
   EXPECT_EQ(changes_, 1);
 }
 
+/// What has piled up is published once, and answered message by message; also to a client that
+/// says that it will not ask any more.
+TEST_F(ControlServerTest, PublishesOnceWhatWasAskedInOneGo) {
+  start();
+  const Client client(path_);
+  ASSERT_EQ(client.ask(add_sa(0xff)).error(), 0);
+  const int before = changes_.load();
+  constexpr std::uint32_t kAsked = 20;
+  std::promise<void> busy;
+  std::promise<void> go_on;
+  netio::asio::post(io_, [&] {
+    busy.set_value();
+    go_on.get_future().wait();
+  });
+  busy.get_future().wait();
+  for (std::uint32_t i = 0; i < kAsked; ++i) ASSERT_EQ(client.send(add_sa(0x100 + i)), 0);
+  ASSERT_EQ(::shutdown(client.socket.get(), SHUT_WR), 0);
+  go_on.set_value();
+  for (std::uint32_t i = 0; i < kAsked; ++i) {
+    const auto answers = client.receive_answers();
+    ASSERT_EQ(answers.size(), 1u);
+    EXPECT_EQ(answers[0].error(), 0);
+  }
+  EXPECT_EQ(changes_.load(), before + 1);
+  EXPECT_EQ(engine_.view().snapshot()->sad.size(), kAsked + 1);
+  wait_for_sessions(0);
+}
+
 TEST_F(ControlServerTest, GivesAPortIdToWhoNeverBinds) {
   start();
   const Client one(path_);
