@@ -35,7 +35,7 @@ class Library {
       const CipherAlgorithm& cipher, const CipherParams& cipher_params, const MacAlgorithm& mac,
       const MacParams& mac_params, std::unique_ptr<SealerFactory> single,
       SealAndOpen<std::size_t> shortest_run) const = 0;
-  /// Null if memory is short.
+  /// Throws if memory is short.
   virtual std::unique_ptr<CryptoLane> make_lane() const = 0;
 };
 

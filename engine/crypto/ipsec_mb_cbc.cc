@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -313,7 +314,7 @@ std::unique_ptr<SealerFactory> make_cbc_factory(
 
 std::unique_ptr<CryptoLane> make_cbc_lane() {
   Manager manager = make_manager();
-  if (manager == nullptr) return nullptr;
+  if (manager == nullptr) throw std::bad_alloc();
   return std::make_unique<CbcLane>(std::move(manager));
 }
 

@@ -11,6 +11,7 @@
 #include "engine/base/bytes.h"
 #include "engine/crypto/constant_time.h"
 #include "engine/crypto/ipsec_mb_manager.h"
+#include "engine/crypto/wide_store.h"
 
 namespace xfrmfs::engine::ipsec_mb {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 constexpr std::size_t kHeaderSize = 8;  // SPI, low sequence number
 constexpr std::size_t kSaltSize = 4;
 constexpr std::size_t kIvSize = 8;
+constexpr std::size_t kHighSize = 4;  // half of an extended sequence number
 constexpr std::size_t kCacheLine = 64;
 
 /// The functions for one size of key.
@@ -29,7 +31,7 @@ struct Functions {
 
 struct GcmKey {
   Functions functions;
-  std::array<std::byte, kSaltSize> salt;
+  std::uint32_t salt;  // as it lies in memory
   std::uint8_t icv_size;
   bool extended;
 };
@@ -41,7 +43,7 @@ class GcmSealer final : public Sealer {
   }
   ~GcmSealer() override {
     explicit_bzero(&expanded_, sizeof expanded_);
-    explicit_bzero(key_.salt.data(), key_.salt.size());
+    explicit_bzero(&key_.salt, sizeof key_.salt);
   }
   GcmSealer(const GcmSealer&) = delete;
   GcmSealer& operator=(const GcmSealer&) = delete;
@@ -75,18 +77,20 @@ class GcmSealer final : public Sealer {
   /// packet whose clear text lies in this thread's memory too, and the next packet overwrites it.
   void transform(aes_gcm_enc_dec_t function, const Box& box, const std::byte* from, std::byte* icv,
                  std::size_t icv_size) const {
-    std::array<std::byte, kSaltSize + kIvSize> nonce;
-    std::memcpy(nonce.data(), key_.salt.data(), kSaltSize);
-    std::memcpy(nonce.data() + kSaltSize, box.packet + kHeaderSize, kIvSize);
-    std::array<std::byte, 12> with_high;
+    std::array<std::byte, 16> nonce;  // salt, IV, nothing
+    std::uint64_t iv;
+    std::memcpy(&iv, box.packet + kHeaderSize, kIvSize);
+    store_wide(nonce.data(), iv << 32 | key_.salt, iv >> 32);
+    std::array<std::byte, 16> with_high;  // SPI, high, low, nothing
     const std::byte* associated = box.packet;
     std::size_t associated_size = kHeaderSize;
     if (key_.extended) {
-      std::memcpy(with_high.data(), box.packet, 4);
-      store_be32(with_high.data() + 4, static_cast<std::uint32_t>(box.sequence >> 32));
-      std::memcpy(with_high.data() + 8, box.packet + 4, 4);
+      std::uint64_t header;
+      std::memcpy(&header, box.packet, kHeaderSize);
+      const std::uint64_t high = __builtin_bswap32(static_cast<std::uint32_t>(box.sequence >> 32));
+      store_wide(with_high.data(), (header & 0xffffffff) | high << 32, header >> 32);
       associated = with_high.data();
-      associated_size = with_high.size();
+      associated_size = kHeaderSize + kHighSize;
     }
     gcm_context_data context;
     function(&expanded_, &context, octets(box.packet + kHeaderSize + kIvSize), octets(from),
@@ -113,10 +117,10 @@ class GcmFactory final : public SealerFactory {
   bool stateless() const override { return true; }
   std::unique_ptr<Sealer> make_sealer(bool extended) const override {
     GcmKey key{
-        .functions = functions_, .salt = {}, .icv_size = shape_.icv_size, .extended = extended};
-    std::memcpy(key.salt.data(), salt_.data(), key.salt.size());
+        .functions = functions_, .salt = 0, .icv_size = shape_.icv_size, .extended = extended};
+    std::memcpy(&key.salt, salt_.data(), sizeof key.salt);
     auto sealer = std::make_unique<GcmSealer>(key, key_);
-    explicit_bzero(key.salt.data(), key.salt.size());
+    explicit_bzero(&key.salt, sizeof key.salt);
     return sealer;
   }
   std::unique_ptr<Sealer> make_opener(bool extended) const override {

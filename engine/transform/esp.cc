@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "engine/base/bytes.h"
+#include "engine/crypto/wide_store.h"
 
 namespace xfrmfs::engine {
 namespace {
@@ -106,27 +107,28 @@ inline bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
          .text_size = static_cast<std::uint32_t>(text),
          .sequence = item.sequence,
          .source = item.payload == item.packet + head_size() ? nullptr : item.payload};
-  store_be32(box.packet, static_cast<std::uint32_t>(spi_));
-  store_be32(box.packet + 4, static_cast<std::uint32_t>(item.sequence));
-  write_iv(lane, item.sequence, box.packet + kEspHeaderSize);
-
   const std::size_t pad = text - item.size - kTrailerSize;
   std::byte* at = item.payload + item.size;
   for (std::size_t i = 1; i <= pad; ++i) *at++ = static_cast<std::byte>(i);
   *at++ = static_cast<std::byte>(pad);
   *at = static_cast<std::byte>(item.next_header);
+  write_head(lane, item.sequence, box.packet);
   return true;
 }
 
-inline void Esp::write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const {
+inline void Esp::write_head(const Lane& lane, SeqNo sequence, std::byte* packet) const {
+  const std::uint64_t header =
+      std::uint64_t{static_cast<std::uint32_t>(spi_)} << 32 | static_cast<std::uint32_t>(sequence);
   switch (shape_.iv_rule) {
     case IvRule::kNone:
+      store_be64(packet, header);
       break;
     case IvRule::kUnique:
-      store_be64(iv, sequence ^ iv_offset_);
+      store_wide(packet, __builtin_bswap64(header), __builtin_bswap64(sequence ^ iv_offset_));
       break;
     case IvRule::kUnpredictable:
-      lane.ivs->fill({iv, shape_.iv_size});
+      store_be64(packet, header);
+      lane.ivs->fill({packet + kEspHeaderSize, shape_.iv_size});
       break;
   }
 }

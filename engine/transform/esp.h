@@ -70,7 +70,7 @@ class Esp final : public Transform {
   }
   bool add_sealer(std::unique_ptr<Sealer> sealer);
   bool frame(const Lane& lane, const SealItem& item, Box& box) const;
-  void write_iv(const Lane& lane, SeqNo sequence, std::byte* iv) const;
+  void write_head(const Lane& lane, SeqNo sequence, std::byte* packet) const;
   void finish(const Box& box, SealItem& item) const;
   bool unframe(const OpenItem& item, Box& box) const;
   void judge(const Box& box, OpenItem& item) const;
