@@ -119,7 +119,17 @@ TEST(BackendTest, HasARowForEverySuite) {
 }
 
 /// What may be wrong with a library.
-enum class Defect { kNone, kFails, kText, kIcv, kLastPacket, kSource, kAcceptsAnything, kMisreads };
+enum class Defect {
+  kNone,
+  kFails,
+  kText,
+  kIcv,
+  kShortRuns,
+  kLongRuns,
+  kSource,
+  kAcceptsAnything,
+  kMisreads,
+};
 
 class DefectiveSealer final : public Sealer {
  public:
@@ -131,18 +141,20 @@ class DefectiveSealer final : public Sealer {
       if (defect_ == Defect::kSource) box.source = nullptr;
     }
     good_->seal(run, lane);
-    std::byte* const text = run[7].packet + 8 + shape_.iv_size;
-    if (defect_ == Defect::kFails) run[7].result = BoxResult::kFailed;
+    Box& box = run.back();
+    std::byte* const text = box.packet + 8 + shape_.iv_size;
+    if (defect_ == Defect::kFails) box.result = BoxResult::kFailed;
     if (defect_ == Defect::kText) text[3] ^= std::byte{1};
-    if (defect_ == Defect::kIcv) text[run[7].text_size + shape_.icv_size - 1] ^= std::byte{0x80};
-    if (defect_ == Defect::kLastPacket) run.back().packet[8] ^= std::byte{1};
+    if (defect_ == Defect::kIcv) text[box.text_size + shape_.icv_size - 1] ^= std::byte{0x80};
+    if (defect_ == Defect::kShortRuns && run.size() == 1) text[0] ^= std::byte{1};
+    if (defect_ == Defect::kLongRuns && run.size() > 16) text[0] ^= std::byte{1};
   }
   void open(std::span<Box> run, CryptoLane* lane) noexcept override {
     good_->open(run, lane);
     for (Box& box : run) {
       if (defect_ == Defect::kAcceptsAnything) box.result = BoxResult::kDone;
     }
-    if (defect_ == Defect::kMisreads) run[9].packet[8 + shape_.iv_size] ^= std::byte{1};
+    if (defect_ == Defect::kMisreads) run.back().packet[8 + shape_.iv_size] ^= std::byte{1};
   }
 
  private:
@@ -176,8 +188,8 @@ TEST(SelfTestTest, FindsEveryDefect) {
       const auto factory = make_sealer_factory(params);
       ASSERT_TRUE(factory);
       for (const Defect defect :
-           {Defect::kNone, Defect::kFails, Defect::kText, Defect::kIcv, Defect::kLastPacket,
-            Defect::kSource, Defect::kAcceptsAnything, Defect::kMisreads}) {
+           {Defect::kNone, Defect::kFails, Defect::kText, Defect::kIcv, Defect::kShortRuns,
+            Defect::kLongRuns, Defect::kSource, Defect::kAcceptsAnything, Defect::kMisreads}) {
         EXPECT_EQ(test.passes(DefectiveFactory(**factory, defect), nullptr, answer),
                   defect == Defect::kNone)
             << algorithm.label << ", defect " << static_cast<int>(defect);
