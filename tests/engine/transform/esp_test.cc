@@ -6,13 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "engine/base/bytes.h"
@@ -283,49 +281,6 @@ TEST_P(EspTest, SealsFromElsewhere) {
   }
 }
 
-/// The other library makes the same packets of the same IVs, and opens them, in runs of any length.
-TEST_P(EspTest, AgreesWithOpenssl) {
-  const auto esp = make_esp(suite().params, backend(), true, 1, IvOffset{0x2222});
-  const auto judge = make_esp(suite().params, esp_backends()[0], true, 1, IvOffset{0x2222});
-  constexpr std::size_t kSlot = 2048;
-  for (std::size_t run = 1; run <= 70; ++run) {
-    const auto size_of = [&](std::size_t i) { return 1 + (i * 97 + run * 131) % 1500; };
-    const auto sealed = [&](const Subject& by) {
-      std::vector<std::byte> memory(run * kSlot);
-      std::vector<SealItem> items;
-      for (std::size_t i = 0; i < run; ++i) {
-        std::byte* const packet = memory.data() + i * kSlot;
-        const auto payload = pattern(size_of(i));
-        std::memcpy(packet + by->head_size(), payload.data(), payload.size());
-        items.push_back({.packet = packet,
-                         .room = kSlot,
-                         .payload = packet + by->head_size(),
-                         .size = payload.size(),
-                         .next_header = Protocol::kTcp,
-                         .sequence = (SeqNo{i} << 32) + run});
-      }
-      testing::FixedIvs ivs(pattern(16));
-      by->seal(by.lane(&ivs), items);
-      for (const SealItem& item : items) EXPECT_TRUE(item.ok);
-      return memory;
-    };
-    auto packets = sealed(esp);
-    ASSERT_TRUE(packets == sealed(judge)) << run;
-    std::vector<OpenItem> items;
-    for (std::size_t i = 0; i < run; ++i) {
-      items.push_back({.data = packets.data() + i * kSlot,
-                       .size = esp->sealed_size(size_of(i)),
-                       .sequence = (SeqNo{i} << 32) + run});
-    }
-    esp->open(esp.lane(), items);
-    for (std::size_t i = 0; i < run; ++i) {
-      ASSERT_EQ(items[i].result, OpenResult::kOpened);
-      const auto payload = pattern(size_of(i));
-      ASSERT_TRUE(std::ranges::equal(Bytes(items[i].data, items[i].size), payload));
-    }
-  }
-}
-
 /// Runs longer than the chunk that goes to the sealer at once, with failures in between.
 TEST_P(EspTest, KeepsOrderInLongRuns) {
   const auto esp = subject();
@@ -420,80 +375,6 @@ TEST(EspIvTest, UnpredictableIvsComeFromTheLane) {
     seen.insert(to_hex(Bytes(*packet).subspan(8, 16)));
   }
   EXPECT_EQ(seen.size(), 100U);
-}
-
-/// As selected at start, where short runs go to another library than long ones, and without the
-/// thread's work space.
-TEST(EspBackendTest, RunsOfEveryLengthAreEqual) {
-  const auto selected = CryptoBackends::select(BackendPreference::kAuto);
-  const auto crypto = selected.make_lane();
-  for (const EspSuite& suite : esp_suites()) {
-    if (!suite.params.cipher) continue;
-    SCOPED_TRACE(suite.name);
-    for (const std::size_t run : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 9U, 64U, 65U, 66U, 130U}) {
-      const auto seal_with = [&](const CryptoBackends& backends, CryptoLane* lane) {
-        const auto esp = Esp::create(kSpi, false, suite.params, 1, IvOffset{1}, backends);
-        std::vector<std::vector<std::byte>> packets(run, pattern((*esp)->sealed_size(200)));
-        std::vector<SealItem> items;
-        for (auto& packet : packets) {
-          items.push_back({.packet = packet.data(),
-                           .room = packet.size(),
-                           .payload = packet.data() + (*esp)->head_size(),
-                           .size = 200,
-                           .next_header = Protocol::kUdp,
-                           .sequence = items.size() + 1});
-        }
-        testing::FixedIvs ivs(pattern(16));
-        (*esp)->seal({.ivs = &ivs, .crypto = lane}, items);
-        return packets;
-      };
-      const auto wanted = seal_with({}, nullptr);
-      ASSERT_TRUE(seal_with(selected, crypto.get()) == wanted) << run;
-      ASSERT_TRUE(seal_with(selected, nullptr) == wanted) << run;
-    }
-  }
-}
-
-/// All threads in both directions at once, with one object.
-TEST(EspBackendTest, LanesWorkAtTheSameTime) {
-  constexpr unsigned kLanes = 3;
-  for (const EspBackend& backend : esp_backends()) {
-    for (const char* name : {"gcm_128_icv16", "cbc_128_sha256_128"}) {
-      SCOPED_TRACE(std::string(name) + " by " + backend.name);
-      const auto& suite = *std::ranges::find(esp_suites(), name, &EspSuite::name);
-      const auto esp = make_esp(suite.params, backend, false, kLanes);
-      std::vector<std::thread> threads;
-      std::atomic<unsigned> wrong = 0;
-      for (unsigned lane = 0; lane < kLanes; ++lane) {
-        threads.emplace_back([&, lane] {
-          RandomPool ivs;
-          const auto crypto = backend.backends.make_lane();
-          const Lane own{.index = lane, .ivs = &ivs, .crypto = crypto.get()};
-          const auto payload = pattern(300 + lane);
-          std::vector<std::byte> packet(esp->sealed_size(payload.size()));
-          for (SeqNo sequence = 1; sequence <= 200; ++sequence) {
-            std::byte* const place = packet.data() + esp->head_size();
-            std::memcpy(place, payload.data(), payload.size());
-            SealItem sealed{.packet = packet.data(),
-                            .room = packet.size(),
-                            .payload = place,
-                            .size = payload.size(),
-                            .next_header = Protocol::kUdp,
-                            .sequence = sequence};
-            esp->seal(own, {&sealed, 1});
-            OpenItem opened{.data = packet.data(), .size = packet.size(), .sequence = sequence};
-            esp->open(own, {&opened, 1});
-            if (opened.result != OpenResult::kOpened ||
-                !std::ranges::equal(Bytes(opened.data, opened.size), payload)) {
-              ++wrong;
-            }
-          }
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      EXPECT_EQ(wrong, 0U);
-    }
-  }
 }
 
 TEST(EspCreateTest, RefusesBadParameters) {
