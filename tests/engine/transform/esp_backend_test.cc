@@ -106,8 +106,9 @@ TEST_P(EspBackendTest, EveryLibraryMakesAndOpensTheSamePackets) {
   cases.push_back({"selected", make(selected), lane.get()});
   cases.push_back({"selected, no lane", make(selected), nullptr});
 
-  for (const std::size_t length : {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13,
-                                   14, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 130}) {
+  std::vector<std::size_t> lengths = {31, 32, 33, 63, 64, 65, 130};
+  for (std::size_t length = 1; length <= 18; ++length) lengths.push_back(length);
+  for (const std::size_t length : lengths) {
     PacketRun wanted(length);
     wanted.seal(*judge, nullptr);
     for (const Case& c : cases) {
