@@ -12,7 +12,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include "netio/rtnetlink.h"
 

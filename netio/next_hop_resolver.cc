@@ -151,6 +151,7 @@ NextHopResolver::Milliseconds NextHopResolver::hear_changes() {
       }
     }
   }
+  if (!everything && neighbours.empty()) return Milliseconds{0};
   const auto concerned = [&](const ResolvedHop& known) {
     return everything || std::ranges::any_of(neighbours, [&](const Neighbour& neighbour) {
              return neighbour.link == known.hop.link && neighbour.address == known.neighbour;

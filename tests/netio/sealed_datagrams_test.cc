@@ -105,7 +105,7 @@ TEST_F(SealedDatagramsTest, CopyOptionsIntoEveryHeader) {
   const auto queue = std::make_unique<DatagramQueue>();
   std::size_t added = 0;
   while (queue->has_room(cut->header().header_size)) {
-    queue->add({}, *cut, 0);
+    queue->add(Bytes(train).first(4), *cut, 0);  // any address
     ++added;
   }
   EXPECT_EQ(added, 3u);
