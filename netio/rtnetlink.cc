@@ -8,12 +8,12 @@
 #include <cstring>
 
 #include <linux/if_addr.h>
-#include <net/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/socket.h>
 
 namespace xfrmfs::netio {
