@@ -22,8 +22,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "fs/mountinfo.h"
 #include "mount/elf_program.h"
+#include "mount/engine_mount.h"
 #include "mount/log.h"
 #include "netio/file_descriptor.h"
 #include "netio/preload/protocol.h"
@@ -172,18 +172,6 @@ std::expected<std::string, Refusal> find_adapter() {
   return path.string();
 }
 
-std::expected<std::string, Refusal> find_control_socket(const std::string& mountpoint) {
-  const auto mount = fs::find_mount(mountpoint);
-  if (!mount || !mount->is_ours() || !mount->source.starts_with('/')) {
-    return std::unexpected(
-        Refusal{kOwnFailure,
-                fmt::format("\"{}\" is not a mount of xfrmfs, at least not here: one that was made "
-                            "under \"ip netns exec\" or \"unshare\" is seen only there",
-                            mountpoint)});
-  }
-  return mount->source;
-}
-
 /// In front of what is preloaded anyway, and once.
 std::string with_others(const std::string& adapter) {
   const char* const others = std::getenv("LD_PRELOAD");
@@ -194,15 +182,14 @@ std::string with_others(const std::string& adapter) {
 }
 
 Refusal prepare_and_run(const ExecOptions& options) {
-  const auto socket = find_control_socket(options.mountpoint);
-  if (!socket) return socket.error();
+  const std::string socket = find_control_socket(options.mountpoint);
   const auto adapter = find_adapter();
   if (!adapter) return adapter.error();
   const auto program = find_program(options.command.front());
   if (!program) return program.error();
   if (const auto reason = check_program(*program)) return {kCannotRun, *reason};
 
-  ::setenv(netio::protocol::kSocketVariable, socket->c_str(), 1);
+  ::setenv(netio::protocol::kSocketVariable, socket.c_str(), 1);
   ::setenv("LD_PRELOAD", with_others(*adapter).c_str(), 1);
   std::vector<std::string> arguments = options.command;
   std::vector<char*> pointers;

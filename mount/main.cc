@@ -9,6 +9,7 @@
 #include "mount/log.h"
 #include "mount/mount_command.h"
 #include "mount/options.h"
+#include "mount/status_command.h"
 #include "mount/umount_command.h"
 
 namespace {
@@ -28,6 +29,9 @@ int execute(const Command& command) {
   }
   if (const auto* umount = std::get_if<xfrmfs::UmountOptions>(&command)) {
     return xfrmfs::umount_command(*umount);
+  }
+  if (const auto* status = std::get_if<xfrmfs::StatusOptions>(&command)) {
+    return xfrmfs::status_command(*status);
   }
   return xfrmfs::exec_command(std::get<xfrmfs::ExecOptions>(command));
 }

@@ -92,6 +92,7 @@ constexpr std::string_view kExamples = R"(Examples:
   xfrmfs mount /run/ipsec
   cat /run/ipsec/net/xfrm_stat
   xfrmfs exec /run/ipsec ip xfrm state
+  xfrmfs status /run/ipsec
   xfrmfs umount /run/ipsec)";
 
 constexpr std::string_view kMountExamples =
@@ -118,6 +119,13 @@ do not use them here, they would configure the kernel.
 Examples:
   xfrmfs exec /run/ipsec ip xfrm policy
   xfrmfs exec /run/ipsec sh)";
+
+constexpr std::string_view kStatusExamples =
+    R"(One "key: value" a line; rows of a table are indented. No keys of SAs are shown.
+
+Examples:
+  xfrmfs status /run/ipsec
+  xfrmfs status --socket /run/xfrmfs/4711.sock)";
 
 void add_mountpoint(CLI::App& command, std::string& mountpoint, const std::string& help) {
   command.add_option("MOUNTPOINT", mountpoint, help)->required()->check(check_not_empty);
@@ -236,6 +244,19 @@ CLI::App& add_exec(CLI::App& app, ExecOptions& options) {
   return exec;
 }
 
+CLI::App& add_status(CLI::App& app, StatusOptions& options) {
+  CLI::App& status = *app.add_subcommand("status", "say what a running engine is made of");
+  status.footer(std::string(kStatusExamples));
+  CLI::Option* const mountpoint =
+      status.add_option("MOUNTPOINT", options.mountpoint, "where the engine's files are mounted")
+          ->check(check_not_empty);
+  status.add_option("--socket", options.socket, "path of its control socket, instead")
+      ->type_name("PATH")
+      ->check(check_not_empty)
+      ->excludes(mountpoint);
+  return status;
+}
+
 /// In `exec MOUNTPOINT COMMAND...` nothing from COMMAND on is an option of ours.
 int arguments_before_command(int argc, const char* const* argv) {
   if (argc < 2 || std::string_view(argv[1]) != "exec") return argc;
@@ -264,6 +285,7 @@ std::variant<Command, ParseStop> parse_options(int argc, const char* const* argv
   MountOptions mount_options;
   UmountOptions umount_options;
   ExecOptions exec_options;
+  StatusOptions status_options;
   MountTexts mount_texts;
 
   CLI::App app("IPsec in user space, with files to look at it", "xfrmfs");
@@ -273,6 +295,7 @@ std::variant<Command, ParseStop> parse_options(int argc, const char* const* argv
   const CLI::App& mount = add_mount(app, mount_options, mount_texts);
   const CLI::App& umount = add_umount(app, umount_options);
   const CLI::App& exec = add_exec(app, exec_options);
+  const CLI::App& status = add_status(app, status_options);
 
   const int ours = arguments_before_command(argc, argv);
   try {
@@ -290,7 +313,13 @@ std::variant<Command, ParseStop> parse_options(int argc, const char* const* argv
     if (exec_options.command.empty()) return wrong_usage("exec: COMMAND is required");
     return Command(std::move(exec_options));
   }
-  if (!mount.parsed()) return wrong_usage("a command is required: mount, umount or exec");
+  if (status.parsed()) {
+    if (status_options.mountpoint.empty() && status_options.socket.empty()) {
+      return wrong_usage("status: MOUNTPOINT or --socket is required");
+    }
+    return Command(std::move(status_options));
+  }
+  if (!mount.parsed()) return wrong_usage("a command is required: mount, umount, exec or status");
 
   convert(mount_texts, mount_options);
   if (!mount_options.socket.empty()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line: what `xfrmfs mount`, `umount` and `exec` were asked to do.
+// The command line: what `xfrmfs mount`, `umount`, `exec` and `status` were asked to do.
 //
 // Everything that can be judged without touching the system is judged here, with one line that
 // names the option and its value.
@@ -44,7 +44,13 @@ struct ExecOptions {
   std::vector<std::string> command;  // program and arguments, at least one
 };
 
-using Command = std::variant<MountOptions, UmountOptions, ExecOptions>;
+/// Exactly one of the two is there.
+struct StatusOptions {
+  std::string mountpoint;
+  std::string socket;  // path
+};
+
+using Command = std::variant<MountOptions, UmountOptions, ExecOptions, StatusOptions>;
 
 /// What was printed instead of a command, and the status to exit with.
 struct ParseStop {

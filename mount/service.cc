@@ -12,6 +12,7 @@
 #include <fmt/core.h>
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "mount/log.h"
 #include "mount/run_directory.h"
@@ -53,6 +54,14 @@ std::uint32_t tun_mtu(const MountOptions& options) {
   return options.mtu.value_or(std::max(engine::largest_inner_packet(*underlay), kMinMtu));
 }
 
+/// Now, which may be another one than at the start; nothing if somebody has taken the link away.
+std::optional<std::uint32_t> mtu_of(int link) try {
+  const auto found = netio::Rtnetlink().link(link);
+  return found ? std::optional(found->mtu) : std::nullopt;
+} catch (const std::system_error&) {
+  return std::nullopt;
+}
+
 }  // namespace
 
 Service::FuseThread::FuseThread(fs::FuseSession& session, netio::asio::io_context& io)
@@ -88,7 +97,9 @@ Service::Service(const MountOptions& options)
       io_, engine_,
       netio::AddressWatch::Options{.underlay = options.underlay, .tun = tun_->index()}, changed);
   const std::string socket = options.socket.empty() ? default_socket_path() : options.socket;
-  control_ = std::make_unique<netio::ControlServer>(io_, engine_, socket, changed);
+  control_ = std::make_unique<netio::ControlServer>(
+      io_, engine_, socket, changed,
+      [this, socket, send = options.raw_send] { return status_report(status(socket, send)); });
   session_ = std::make_unique<fs::FuseSession>(
       tree_, engine_.view(),
       fs::FuseSession::Options{.mountpoint = options.mountpoint,
@@ -153,6 +164,34 @@ void Service::start_workers() {
                                                        engine_.make_outbound(lane),
                                                        engine_.make_inbound(lane), cpus));
   }
+}
+
+Status Service::status(const std::string& socket, netio::RawSend raw_send) const {
+  const engine::Snapshot& databases = engine_.current();
+  Status out{.version = XFRMFS_VERSION,
+             .pid = ::getpid(),
+             .mountpoint = session_->mountpoint(),
+             .socket = socket,
+             .tun = tun_->name(),
+             .mtu = mtu_of(tun_->index()),
+             .offload = tun_->offloads().text(),
+             .workers = lanes_,
+             .cpus = {},
+             .udp_port = udp_port_,
+             .raw_send = raw_send,
+             .frames = next_hops_.allowed(),
+             .crypto = engine_.backends().preference(),
+             .algorithms = engine_.backends().table(),
+             .sas = databases.sad.size(),
+             .policies = 0};
+  for (const auto direction :
+       {engine::Direction::kIn, engine::Direction::kOut, engine::Direction::kForward}) {
+    out.policies += databases.spd.size(direction);
+  }
+  for (unsigned lane = 0; pin_ && lane < lanes_; ++lane) {
+    out.cpus.push_back(netio::cpus_of_lane(lane, cpus_));
+  }
+  return out;
 }
 
 void Service::nudge_workers() {

@@ -20,6 +20,7 @@
 #include "fs/tree.h"
 #include "mount/daemon.h"
 #include "mount/options.h"
+#include "mount/status_report.h"
 #include "netio/address_watch.h"
 #include "netio/asio.h"
 #include "netio/control_server.h"
@@ -59,6 +60,8 @@ class Service {
   std::vector<std::unique_ptr<netio::UdpEncapSocket>> open_udp(const MountOptions& options);
   void start_workers();
   void nudge_workers();
+  /// What `xfrmfs status` tells.
+  Status status(const std::string& socket, netio::RawSend raw_send) const;
 
   const std::vector<int> cpus_;  // that the program may use
   const unsigned lanes_;

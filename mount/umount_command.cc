@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "fs/mountinfo.h"
+#include "mount/engine_mount.h"
 #include "mount/log.h"
 #include "netio/file_descriptor.h"
 
@@ -165,26 +166,20 @@ bool unmount(const UmountOptions& options, const std::string& place) try {
 }
 
 void unmount_and_wait(const UmountOptions& options) {
-  const auto mount = fs::find_mount(options.mountpoint);
-  if (!mount || !mount->is_ours()) {
-    throw std::runtime_error(
-        fmt::format("\"{}\" is not a mount of xfrmfs, at least not here: one that was made under "
-                    "\"ip netns exec\" or \"unshare\" is seen only there",
-                    options.mountpoint));
-  }
-  const auto daemon = find_daemon(mount->source);
+  const fs::MountEntry mount = find_engine_mount(options.mountpoint);
+  const auto daemon = find_daemon(mount.source);
   const int error = daemon ? 0 : daemon.error();
-  if ((error == ECONNREFUSED || error == ENOENT) && fs::is_dead(mount->mountpoint)) {
-    remove_dead_mount(*mount);
+  if ((error == ECONNREFUSED || error == ENOENT) && fs::is_dead(mount.mountpoint)) {
+    remove_dead_mount(mount);
     return;
   }
-  if (!unmount(options, mount->mountpoint)) return;
+  if (!unmount(options, mount.mountpoint)) return;
   if (!daemon) {
     throw std::system_error(
         error, std::generic_category(),
-        fmt::format("unmounted \"{}\", but cannot watch its daemon end", mount->mountpoint));
+        fmt::format("unmounted \"{}\", but cannot watch its daemon end", mount.mountpoint));
   }
-  see_end_of(*daemon, mount->mountpoint);
+  see_end_of(*daemon, mount.mountpoint);
 }
 
 }  // namespace

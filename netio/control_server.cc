@@ -153,12 +153,12 @@ void send_handover(int connection, std::uint8_t status, const FileDescriptor& en
 class ControlServer::Listener {
  public:
   Listener(asio::io_context& io, engine::Engine& engine, std::string path,
-           std::function<void()> on_change)
+           std::function<void()> on_change, std::function<std::string()> status)
       : io_(io),
         path_(std::move(path)),
         socket_(io),
         retry_(io),
-        shared_(std::make_shared<ControlShared>(engine, std::move(on_change))),
+        shared_(std::make_shared<ControlShared>(engine, std::move(on_change), std::move(status))),
         nonces_(std::random_device{}()) {
     FileDescriptor socket = listen_at(path_);
     ::lstat(path_.c_str(), &file_);
@@ -232,8 +232,9 @@ class ControlServer::Listener {
 };
 
 ControlServer::ControlServer(asio::io_context& io, engine::Engine& engine, std::string path,
-                             std::function<void()> on_change)
-    : listener_(std::make_shared<Listener>(io, engine, std::move(path), std::move(on_change))) {
+                             std::function<void()> on_change, std::function<std::string()> status)
+    : listener_(std::make_shared<Listener>(io, engine, std::move(path), std::move(on_change),
+                                           std::move(status))) {
   asio::co_spawn(io, Listener::listen(listener_), asio::detached);
 }
 

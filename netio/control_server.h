@@ -32,9 +32,10 @@ class ControlServer {
   /// Listens at `path`, in a directory made with mode 0700 if it is missing. What a dead process
   /// left there is replaced; if somebody answers there, throws std::system_error EADDRINUSE.
   /// `on_change` is called after a request changed the engine and the change was published.
+  /// `status` says what the engine is made of, without secrets; without it, nobody is told.
   /// The engine outlives this.
   ControlServer(boost::asio::io_context& io, engine::Engine& engine, std::string path,
-                std::function<void()> on_change);
+                std::function<void()> on_change, std::function<std::string()> status = {});
   /// Ends all sessions and removes the path.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;

@@ -227,13 +227,20 @@ void ControlSession::refuse_too_long(Bytes beginning) {
 void ControlSession::answer_call(Bytes call, const Envelope& envelope) {
   protocol::ControlBody body;
   std::memcpy(&body, call.data() + protocol::kHeaderSize, sizeof body);
-  const protocol::ControlAnswer answer{apply_call(body, envelope.privileged)};
+  std::string text;
+  protocol::ControlAnswer answer{apply_call(body, envelope.privileged, text)};
+  std::array<iovec, 2> parts{iovec{.iov_base = &answer, .iov_len = sizeof answer},
+                             iovec{.iov_base = text.data(), .iov_len = text.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
   // Whoever does not want to hear the answer does not get it.
-  ::send(envelope.descriptor.get(), &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ::sendmsg(envelope.descriptor.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/// 0 or an errno.
-int ControlSession::apply_call(const protocol::ControlBody& call, bool privileged) {
+/// 0 or an errno. `text` is what the answer says besides.
+int ControlSession::apply_call(const protocol::ControlBody& call, bool privileged,
+                               std::string& text) {
   const std::uint32_t group = call.arg0;
   const auto bit = [&] { return std::uint32_t{1} << (group - 1); };
   switch (protocol::Op{call.op}) {
@@ -250,6 +257,12 @@ int ControlSession::apply_call(const protocol::ControlBody& call, bool privilege
       return 0;
     case protocol::Op::kOption:
       return set_option(call.arg0, call.arg1 != 0);
+    case protocol::Op::kStatus:
+      if (!privileged) return EPERM;
+      if (!shared_->status) return EOPNOTSUPP;
+      text = shared_->status();
+      text.resize(std::min<std::size_t>(text.size(), protocol::kLongestStatus));
+      return 0;
   }
   return EOPNOTSUPP;
 }

@@ -12,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
@@ -31,11 +32,16 @@ struct ControlShared {
   /// A longer request is refused with EMSGSIZE; nothing a kernel accepts is longer.
   static constexpr std::size_t kLargestRequest = 64 * 1024;
 
-  ControlShared(engine::Engine& engine, std::function<void()> changed)
-      : handlers(engine), on_change(std::move(changed)), request(kLargestRequest) {}
+  ControlShared(engine::Engine& engine, std::function<void()> changed,
+                std::function<std::string()> report)
+      : handlers(engine),
+        on_change(std::move(changed)),
+        status(std::move(report)),
+        request(kLargestRequest) {}
 
   XfrmHandlers handlers;
-  std::function<void()> on_change;  // something was published
+  std::function<void()> on_change;      // something was published
+  std::function<std::string()> status;  // what the engine is made of; may be empty
   std::unordered_set<ControlSession*> sessions;
   std::unordered_set<std::uint32_t> port_ids;  // of all sessions
   Datagram request;                            // where requests are received, one at a time
@@ -74,7 +80,7 @@ class ControlSession {
   bool handle(Bytes datagram, const Envelope& envelope);
   void refuse_too_long(Bytes beginning);
   void answer_call(Bytes call, const Envelope& envelope);
-  int apply_call(const protocol::ControlBody& call, bool privileged);
+  int apply_call(const protocol::ControlBody& call, bool privileged, std::string& text);
   int bind(std::uint32_t port_id, std::uint32_t groups);
   int set_option(std::uint32_t option, bool on);
   void need_port_id(std::uint32_t wish);

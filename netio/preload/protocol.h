@@ -15,6 +15,7 @@
 //    descriptor (SCM_RIGHTS): an end of a SOCK_SEQPACKET or SOCK_DGRAM pair made for this call. On
 //    it the server sends one datagram, a ControlAnswer, and closes it. The calls of one client are
 //    handled in order with its requests. End of file instead of an answer: the server is gone.
+//    The answer to STATUS has text behind the ControlAnswer.
 //
 // All numbers are in host byte order. This header depends on nothing, because the adapter must
 // load into any program.
@@ -80,6 +81,9 @@ enum class Op : std::uint32_t {
   kDropMembership = 3,
   /// arg0: n of setsockopt(SOL_NETLINK, n), arg1: its value. Error: ENOPROTOOPT.
   kOption = 4,
+  /// What the engine is made of, for people: at most kLongestStatus bytes of text, behind the
+  /// ControlAnswer. No arguments. Errors, without text: EPERM, EOPNOTSUPP (it cannot tell).
+  kStatus = 5,
 };
 
 /// What follows the 16 bytes of nlmsghdr {len 28, type kControlType, flags 0, seq any, pid any}.
@@ -97,6 +101,8 @@ struct ControlAnswer {
   std::int32_t error;  // 0, or an errno, positive
 };
 static_assert(sizeof(ControlAnswer) == 4);
+
+inline constexpr std::uint32_t kLongestStatus = 64 * 1024;
 
 /// nlmsg_type of "events were lost", netlink's own number; the adapter makes it ENOBUFS. Only a
 /// client that joined a group can get it.

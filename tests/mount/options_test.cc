@@ -128,9 +128,17 @@ TEST(OptionsTest, ExecLeavesTheCommandAlone) {
   EXPECT_EQ(parse_as<ExecOptions>({"exec", "/mnt", "mount"}).command, (Arguments{"mount"}));
 }
 
+TEST(OptionsTest, StatusTakesMountpointOrSocket) {
+  EXPECT_EQ(parse_as<StatusOptions>({"status", "/mnt"}).mountpoint, "/mnt");
+  EXPECT_EQ(parse_as<StatusOptions>({"status", "/mnt"}).socket, "");
+  EXPECT_EQ(parse_as<StatusOptions>({"status", "--socket", "/a.sock"}).socket, "/a.sock");
+  EXPECT_EQ(parse_as<StatusOptions>({"status", "--socket", "/a.sock"}).mountpoint, "");
+}
+
 TEST(OptionsTest, HelpAndVersionAreNoMistakes) {
   const Arguments all[] = {{"--help"},           {"--version"},      {"mount", "--help"},
-                           {"umount", "--help"}, {"exec", "--help"}, {"exec", "-h", "/mnt"}};
+                           {"umount", "--help"}, {"exec", "--help"}, {"exec", "-h", "/mnt"},
+                           {"status", "--help"}};
   for (const Arguments& arguments : all) {
     SCOPED_TRACE(arguments.front() + " " + arguments.back());
     const ParseStop stop = parse_stop(arguments);
@@ -173,7 +181,7 @@ TEST_P(MistakeTest, IsNamedInOneLine) {
 }
 
 const Mistake kMistakes[] = {
-    {"NoCommand", {}, {"mount", "umount", "exec"}},
+    {"NoCommand", {}, {"mount", "umount", "exec", "status"}},
     {"UnknownCommand", {"frobnicate"}, {"frobnicate"}},
     {"UnknownOption", {"mount", "/mnt", "--frobnicate"}, {"--frobnicate"}},
     {"TwoMountpoints", {"mount", "/mnt", "/other"}, {"/other"}},
@@ -184,6 +192,10 @@ const Mistake kMistakes[] = {
     {"ExecWithoutMountpoint", {"exec"}, {"MOUNTPOINT"}},
     {"ExecWithoutCommand", {"exec", "/mnt"}, {"COMMAND"}},
     {"ExecWithoutCommandBehindDashes", {"exec", "/mnt", "--"}, {"COMMAND"}},
+    {"StatusOfNothing", {"status"}, {"MOUNTPOINT", "--socket"}},
+    {"StatusOfTwo", {"status", "/mnt", "--socket", "/a"}, {"MOUNTPOINT", "--socket"}},
+    {"StatusOfEmptyMountpoint", {"status", ""}, {"MOUNTPOINT"}},
+    {"StatusOfEmptySocket", {"status", "--socket", ""}, {"--socket"}},
     {"MtuTooSmall", {"mount", "/mnt", "--mtu", "67"}, {"--mtu", "\"67\""}},
     {"MtuTooLarge", {"mount", "/mnt", "--mtu", "65536"}, {"--mtu", "\"65536\""}},
     {"MtuHuge", {"mount", "/mnt", "--mtu", "99999999999"}, {"--mtu", "\"99999999999\""}},

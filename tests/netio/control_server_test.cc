@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/control_server.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <string>
 #include <system_error>
@@ -119,16 +121,20 @@ class Client {
     auto answers = receive_answers();
     return answers.size() == 1 ? answers[0] : Answer{};
   }
-  /// The errno of a control call; -1 if there was no answer.
-  int call(protocol::Op op, std::uint32_t arg0, std::uint32_t arg1 = 0) const {
+  /// The datagram that answers a control call; empty if there was none.
+  ByteVector call_answer(protocol::Op op, std::uint32_t arg0 = 0, std::uint32_t arg1 = 0) const {
     std::array<int, 2> pair;
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return -1;
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return {};
     const FileDescriptor mine(pair[0]);
     FileDescriptor theirs(pair[1]);
     const protocol::ControlBody body{static_cast<std::uint32_t>(op), arg0, arg1};
     send_with(socket.get(), message(protocol::kControlType, 0, bytes_of(body)), theirs.get());
     theirs = FileDescriptor();
-    const ByteVector answer = receive(mine.get());
+    return receive(mine.get());
+  }
+  /// The errno of a control call that is answered without text; -1 if it was not.
+  int call(protocol::Op op, std::uint32_t arg0 = 0, std::uint32_t arg1 = 0) const {
+    const ByteVector answer = call_answer(op, arg0, arg1);
     return answer.size() == sizeof(protocol::ControlAnswer)
                ? load<protocol::ControlAnswer>(answer).error
                : -1;
@@ -152,8 +158,9 @@ class ControlServerTest : public ::testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
-  void start() {
-    server_ = std::make_unique<ControlServer>(io_, engine_, path_, [this] { ++changes_; });
+  void start(std::function<std::string()> status = {}) {
+    server_ = std::make_unique<ControlServer>(
+        io_, engine_, path_, [this] { ++changes_; }, std::move(status));
     thread_ = std::jthread([this] { io_.run(); });
   }
   /// Destroys the server on its thread, lets conversations end, joins.
@@ -335,6 +342,29 @@ TEST_F(ControlServerTest, KnowsMembershipsAndOptions) {
   EXPECT_EQ(client.call(Op{99}, 0), EOPNOTSUPP);
 }
 
+TEST_F(ControlServerTest, TellsTheStatusInOneDatagram) {
+  std::atomic<std::size_t> length = 5;
+  start([&] { return std::string(length, 's'); });
+  const Client client(path_);
+  for (const std::size_t bytes :
+       {std::size_t{0}, std::size_t{5}, std::size_t{protocol::kLongestStatus},
+        std::size_t{protocol::kLongestStatus} + 1}) {
+    SCOPED_TRACE(bytes);
+    length = bytes;
+    const ByteVector answer = client.call_answer(protocol::Op::kStatus);
+    const std::size_t told = std::min<std::size_t>(bytes, protocol::kLongestStatus);
+    ASSERT_EQ(answer.size(), sizeof(protocol::ControlAnswer) + told);
+    EXPECT_EQ(load<protocol::ControlAnswer>(answer).error, 0);
+    EXPECT_EQ(std::count(answer.begin(), answer.end(), std::byte{'s'}),
+              static_cast<std::ptrdiff_t>(told));
+  }
+}
+
+TEST_F(ControlServerTest, MayHaveNoStatusToTell) {
+  start();
+  EXPECT_EQ(Client(path_).call(protocol::Op::kStatus), EOPNOTSUPP);
+}
+
 TEST_F(ControlServerTest, ExplainsOnlyToWhoAskedForIt) {
   start();
   const Client client(path_);
@@ -494,7 +524,7 @@ TEST_F(ControlServerTest, EndsConversationsWhenItIsDestroyed) {
 
 TEST_F(ControlServerTest, AnswersEpermToWhoIsNotPrivileged) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become somebody else";
-  start();
+  start([] { return std::string("status"); });
   const Client client(path_);  // opened by root, used by nobody
   ASSERT_EQ(client.ask(add_sa()).error(), 0);
   const pid_t child = ::fork();
@@ -505,6 +535,7 @@ TEST_F(ControlServerTest, AnswersEpermToWhoIsNotPrivileged) {
     if (client.call(protocol::Op::kBind, 9, 1) != EPERM) ::_exit(3);
     if (client.call(protocol::Op::kAddMembership, 1) != EPERM) ::_exit(4);
     if (Client(path_).status != EACCES) ::_exit(5);
+    if (client.call(protocol::Op::kStatus) != EPERM) ::_exit(6);
     ::_exit(0);
   }
   int status = 0;
