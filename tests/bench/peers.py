@@ -61,7 +61,7 @@ def _package(name):
 
 def _ours(encapsulation, crypto):
     def start(west, east):
-        more = f"--mtu {options.INNER_MTU} {_crypto_option(crypto)}"
+        more = f"--mtu {options.INNER_MTU} --crypto {crypto}"
         engines = [lib.Engine(namespace, more) for namespace in (west, east)]
         for side, engine in enumerate(engines):
             for sender in (0, 1):
@@ -72,12 +72,6 @@ def _ours(encapsulation, crypto):
         return Tunnel(_our_version(), [engine.pid() for engine in engines])
 
     return start
-
-
-def _crypto_option(crypto):
-    """A program that knows OpenSSL only has no such option."""
-    known = "--crypto" in lib.run([lib.XFRMFS, "mount", "--help"]).stdout
-    return f"--crypto {crypto}" if known or crypto != "openssl" else ""
 
 
 def _our_version():
