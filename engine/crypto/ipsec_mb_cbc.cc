@@ -56,9 +56,9 @@ class CbcSealer final : public Sealer {
     }
   }
 
-  void prefetch() const noexcept override {
+  void prefetch(std::size_t size) const noexcept override {
     __builtin_prefetch(keys_.get());
-    single_->prefetch();
+    single_->prefetch(size);
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/base/bytes.h"
+#include "engine/base/slab.h"
 #include "engine/crypto/constant_time.h"
 #include "engine/crypto/ipsec_mb_manager.h"
 #include "engine/crypto/wide_store.h"
@@ -67,9 +68,23 @@ class GcmSealer final : public Sealer {
     }
   }
 
-  void prefetch() const noexcept override {
+  /// All of it for a large packet. A small one needs the round keys, in front, and the lowest
+  /// powers of the hash key, behind.
+  void prefetch(std::size_t size) const noexcept override {
+    constexpr std::size_t kFront = 5 * kCacheLine;
+    constexpr std::size_t kBack = 4 * kCacheLine;
+    constexpr std::size_t kSmall = kBack;  // 16 bytes of text for each power
     const char* const begin = reinterpret_cast<const char*>(this);
-    for (std::size_t at = 0; at < sizeof *this; at += kCacheLine) __builtin_prefetch(begin + at);
+    for (std::size_t at = 0; at < sizeof *this; at += kCacheLine) {
+      const bool middle = at >= kFront && at < sizeof *this - kBack;
+      if (!middle || size > kSmall) __builtin_prefetch(begin + at);
+    }
+  }
+
+  /// Many of them are used in random order.
+  static void* operator new(std::size_t size, std::align_val_t) { return slab_allocate(size); }
+  static void operator delete(void* memory, std::size_t size, std::align_val_t) {
+    slab_free(memory, size);
   }
 
  private:

@@ -69,8 +69,8 @@ class Sealer {
   /// Verifies, then decrypts in place; the ICV is judged before anything else about the text.
   /// Unless kDone, the text is undefined and must not be used.
   virtual void open(std::span<Box> run, CryptoLane* lane) noexcept = 0;
-  /// Asks for the keys to be in the cache soon.
-  virtual void prefetch() const noexcept {}
+  /// Asks for what a packet of this size needs of the keys to be in the cache soon.
+  virtual void prefetch(std::size_t /*size*/) const noexcept {}
 };
 
 }  // namespace xfrmfs::engine

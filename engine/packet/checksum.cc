@@ -2,8 +2,7 @@
 // One's complement sums do not care about byte order (RFC 1071 §2 B), so whole native words are
 // added and only the result is turned round.
 //
-// 1400 bytes: 190 ns by words of 32 bits, 20 ns with AVX2, which every segment pays once outbound
-// and once inbound.
+// Every segment pays it once outbound and once inbound, so that it is worth wide vectors.
 
 #include "engine/packet/checksum.h"
 
@@ -51,11 +50,39 @@ __attribute__((target("avx2"))) std::uint64_t sum_words_avx2(const std::byte* p,
   return lanes[0] + lanes[1] + lanes[2] + lanes[3] + sum_words(p, left);
 }
 
+/// Even and odd bytes apart: a dot product with ones and zeros adds four bytes into each lane,
+/// which overflow only behind four million steps.
+__attribute__((target("avx512f,avx512vnni"))) std::uint64_t sum_words_vnni(const std::byte* p,
+                                                                           std::size_t left) {
+  const __m512i low_bytes = _mm512_set1_epi16(0x0001);
+  const __m512i high_bytes = _mm512_set1_epi16(0x0100);
+  __m512i low = _mm512_setzero_si512();
+  __m512i high = _mm512_setzero_si512();
+  __m512i low2 = _mm512_setzero_si512();
+  __m512i high2 = _mm512_setzero_si512();
+  for (; left >= 128; left -= 128, p += 128) {
+    const __m512i a = _mm512_loadu_si512(p);
+    const __m512i b = _mm512_loadu_si512(p + 64);
+    low = _mm512_dpbusd_epi32(low, a, low_bytes);
+    high = _mm512_dpbusd_epi32(high, a, high_bytes);
+    low2 = _mm512_dpbusd_epi32(low2, b, low_bytes);
+    high2 = _mm512_dpbusd_epi32(high2, b, high_bytes);
+  }
+  const auto lows =
+      static_cast<std::uint64_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(low, low2)));
+  const auto highs =
+      static_cast<std::uint64_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(high, high2)));
+  return lows + (highs << 8) + sum_words(p, left);
+}
+
 const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0;
+const bool kHasVnni =
+    __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
 #endif
 
 std::uint64_t sum_of(Bytes bytes) {
 #if defined(__x86_64__)
+  if (bytes.size() >= 256 && kHasVnni) return sum_words_vnni(bytes.data(), bytes.size());
   if (bytes.size() >= 128 && kHasAvx2) return sum_words_avx2(bytes.data(), bytes.size());
 #endif
   return sum_words(bytes.data(), bytes.size());

@@ -23,15 +23,14 @@ std::uint8_t byte_at(Bytes bytes, std::size_t i) {
   return std::to_integer<std::uint8_t>(bytes[i]);
 }
 
-std::optional<IpHeader> parse_ipv4(Bytes packet) {
-  if (packet.size() < kIpv4HeaderSize) return std::nullopt;
-  IpHeader header;
+bool parse_ipv4(Bytes packet, IpHeader& header) {
+  if (packet.size() < kIpv4HeaderSize) return false;
   header.family = Family::kIpv4;
   header.header_size = (byte_at(packet, 0) & 0x0fU) * std::size_t{4};
   header.total_size = load_be16(&packet[2]);
   if (header.header_size < kIpv4HeaderSize || header.header_size > header.total_size ||
       header.total_size > packet.size()) {
-    return std::nullopt;
+    return false;
   }
   header.traffic_class = byte_at(packet, 1);
   const std::uint16_t fragment = load_be16(&packet[6]);
@@ -42,7 +41,8 @@ std::optional<IpHeader> parse_ipv4(Bytes packet) {
   header.protocol = Protocol{byte_at(packet, 9)};
   header.source = IpAddress::from(Family::kIpv4, &packet[12]);
   header.destination = IpAddress::from(Family::kIpv4, &packet[16]);
-  return header;
+  header.flow_label = 0;
+  return true;
 }
 
 /// Follows the extension headers of the packet that ends at header.total_size. AH and ESP are
@@ -77,13 +77,12 @@ bool walk_extensions(Bytes packet, IpHeader& header) {
   }
 }
 
-std::optional<IpHeader> parse_ipv6(Bytes packet) {
-  if (packet.size() < kIpv6HeaderSize) return std::nullopt;
-  IpHeader header;
+bool parse_ipv6(Bytes packet, IpHeader& header) {
+  if (packet.size() < kIpv6HeaderSize) return false;
   header.family = Family::kIpv6;
   header.header_size = kIpv6HeaderSize;
   header.total_size = kIpv6HeaderSize + load_be16(&packet[4]);
-  if (header.total_size > packet.size()) return std::nullopt;
+  if (header.total_size > packet.size()) return false;
   const std::uint32_t first_word = load_be32(packet.data());
   header.traffic_class = static_cast<std::uint8_t>(first_word >> 20);
   header.flow_label = first_word & 0xfffff;
@@ -92,22 +91,28 @@ std::optional<IpHeader> parse_ipv6(Bytes packet) {
   header.source = IpAddress::from(Family::kIpv6, &packet[8]);
   header.destination = IpAddress::from(Family::kIpv6, &packet[24]);
   header.dont_fragment = true;
-  if (!walk_extensions(packet.first(header.total_size), header)) return std::nullopt;
-  return header;
+  header.is_fragment = header.is_later_fragment = false;
+  return walk_extensions(packet.first(header.total_size), header);
 }
 
 }  // namespace
 
-std::optional<IpHeader> parse_ip_header(Bytes packet) {
-  if (packet.empty()) return std::nullopt;
+bool parse_ip_header(Bytes packet, IpHeader& header) {
+  if (packet.empty()) return false;
   switch (byte_at(packet, 0) >> 4) {
     case 4:
-      return parse_ipv4(packet);
+      return parse_ipv4(packet, header);
     case 6:
-      return parse_ipv6(packet);
+      return parse_ipv6(packet, header);
     default:
-      return std::nullopt;
+      return false;
   }
+}
+
+std::optional<IpHeader> parse_ip_header(Bytes packet) {
+  std::optional<IpHeader> header(std::in_place);
+  if (!parse_ip_header(packet, *header)) header.reset();
+  return header;
 }
 
 std::size_t outer_header_size(Family family) {

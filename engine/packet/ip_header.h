@@ -38,6 +38,8 @@ struct IpHeader {
 /// disagrees with another or with packet.size() (a longer `packet` is fine: link padding).
 /// At most 8 IPv6 extension headers in at most 1 KiB, at most one fragment header.
 std::optional<IpHeader> parse_ip_header(Bytes packet);
+/// The same in place; what `header` holds if false is undefined.
+bool parse_ip_header(Bytes packet, IpHeader& header);
 
 /// What a tunnel's outer header takes from its owner.
 struct OuterHeader {

@@ -11,6 +11,8 @@ PacketPool::PacketPool(std::size_t buffers)
   for (std::size_t i = buffers; i > 0; --i) free_.push_back(memory_.get() + (i - 1) * kBufferSize);
 }
 
-PacketPool::~PacketPool() { assert(free_.size() == size_); }
+PacketPool::~PacketPool() {
+  assert(free_.size() == size_);
+}
 
 }  // namespace xfrmfs::engine

@@ -52,7 +52,8 @@ class Buffer {
  public:
   Buffer() = default;
   Buffer(Buffer&& other) noexcept
-      : pool_(std::exchange(other.pool_, nullptr)), memory_(std::exchange(other.memory_, nullptr)) {}
+      : pool_(std::exchange(other.pool_, nullptr)),
+        memory_(std::exchange(other.memory_, nullptr)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(pool_, other.pool_);
     std::swap(memory_, other.memory_);
@@ -189,8 +190,8 @@ struct ClearTrain {
   /// The rest only if not kWhole. The IP and UDP lengths are those of the whole; the transport
   /// checksum holds the folded sum of the pseudo header, not inverted (virtio: NEEDS_CSUM).
   bool ipv6 = false;
-  std::uint16_t transport_offset = 0;      // size of the IP header
-  std::uint16_t header_size = 0;           // IP and transport
+  std::uint16_t transport_offset = 0;  // size of the IP header
+  std::uint16_t header_size = 0;       // IP and transport
   std::uint16_t segment_size = 0;
 
   /// For the counters.

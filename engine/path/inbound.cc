@@ -119,28 +119,36 @@ void Inbound::look_ahead() const {
     sad.prefetch_association(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
   }
   std::array<const Transform*, kUnits> transforms;
+  std::array<std::size_t, kUnits> sizes;
   std::size_t found = 0;
   for (const Unit* unit : units) {
     const auto* association =
         sad.find(kNoMark, unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
     if (association == nullptr || association->transform() == nullptr) continue;
     transforms[found] = association->transform();
+    sizes[found] = unit->packet.size();
     __builtin_prefetch(transforms[found++]);
   }
-  for (std::size_t i = 0; i < found; ++i) transforms[i]->prefetch(context_->lane());
+  for (std::size_t i = 0; i < found; ++i) transforms[i]->prefetch(context_->lane(), sizes[i]);
 }
 
 /// Takes one transform off consecutive packets of one SA, from `begin` on. Returns the first packet
 /// that it did not deal with.
 std::size_t Inbound::open_run(std::size_t begin) {
   SecurityAssociation* association = nullptr;
+  const Unit* last = nullptr;   // the last one of the run so far
   std::uint64_t unlimited = 0;  // packets that meet no limit whatever their size
   std::size_t waiting = 0;
   std::size_t i = begin;
   for (; i < count_; ++i) {
     Unit& unit = units_[i];
     if (unit.done) continue;
-    const auto found = find_association(unit);
+    // The packets of a train mostly have one SPI: what was found for the one before holds.
+    const bool same = association != nullptr && unit.outer == last->outer &&
+                      unit.packet.size() >= kSmallest &&
+                      std::memcmp(unit.packet.data(), last->packet.data(), 4) == 0;
+    const std::expected<SecurityAssociation*, Mib> found =
+        same ? association : find_association(unit);
     if (!found) {
       drop(unit, found.error());
       continue;
@@ -155,6 +163,7 @@ std::size_t Inbound::open_run(std::size_t begin) {
       continue;
     }
     association = *found;
+    last = &unit;
     item_of_[waiting] = i;
     items_[waiting] = {.data = unit.packet.data(), .size = unit.packet.size(), .sequence = *number};
     ++waiting;
@@ -258,15 +267,17 @@ std::expected<void, Mib> Inbound::verify(SecurityAssociation& association,
 /// The inner header; what follows it is the next thing to open, or to accept.
 std::expected<void, Mib> Inbound::decapsulate(SecurityAssociation& association, Unit& unit,
                                               const OpenItem& item) {
-  const auto inner = remove_outer_header(association.params(), unit.outer->header, item.next_header,
-                                         MutableBytes(item.data, item.size));
-  if (!inner) return std::unexpected(inner.error());
+  IpHeader& inner = unit.inner.header;  // and the outer one too, of a packet that was nested
+  const std::uint8_t outer_class = unit.outer->header.traffic_class;
+  const auto removed = remove_outer_header(association.params(), outer_class, item.next_header,
+                                           MutableBytes(item.data, item.size), inner);
+  if (!removed) return removed;
   unit.applied.associations[unit.applied.depth++] = &association;
-  unit.inner = {.header = *inner, .encapsulated = false};
+  unit.inner.encapsulated = false;
   unit.outer = &unit.inner;
-  unit.packet = MutableBytes(item.data, inner->total_size);
+  unit.packet = MutableBytes(item.data, inner.total_size);
   unit.done = !is_nested(unit.inner);
-  if (!unit.done) unit.packet = unit.packet.subspan(inner->header_size);
+  if (!unit.done) unit.packet = unit.packet.subspan(inner.header_size);
   return {};
 }
 

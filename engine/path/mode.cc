@@ -60,8 +60,9 @@ Protocol protocol_of(Family family) {
   return family == Family::kIpv4 ? Protocol::kIpip : Protocol::kIpv6;
 }
 
-std::expected<IpHeader, Mib> remove_outer_header(const SaConfig& params, const IpHeader& outer,
-                                                 Protocol next_header, MutableBytes payload) {
+std::expected<void, Mib> remove_outer_header(const SaConfig& params, std::uint8_t outer_class,
+                                             Protocol next_header, MutableBytes payload,
+                                             IpHeader& inner) {
   const Family wanted = params.selector.family;
   Family family = Family::kNone;
   if (next_header == Protocol::kIpip) family = Family::kIpv4;
@@ -71,24 +72,25 @@ std::expected<IpHeader, Mib> remove_outer_header(const SaConfig& params, const I
   }
   if (payload.size() < fixed_header_size(family)) return std::unexpected(Mib::kInStateModeError);
 
-  auto inner = parse_ip_header(payload);
-  if (!inner || inner->family != family) return std::unexpected(Mib::kInHdrError);
+  if (!parse_ip_header(payload, inner) || inner.family != family) {
+    return std::unexpected(Mib::kInHdrError);
+  }
 
-  std::uint8_t traffic_class = inner->traffic_class;
+  std::uint8_t traffic_class = inner.traffic_class;
   if ((params.flags & kSaDecapDscp) != 0) {
     traffic_class =
-        static_cast<std::uint8_t>((outer.traffic_class & kDscpMask) | (traffic_class & kEcnMask));
+        static_cast<std::uint8_t>((outer_class & kDscpMask) | (traffic_class & kEcnMask));
   }
   if ((params.flags & kSaNoEcn) == 0) {
-    const auto ecn = decapsulated_ecn(traffic_class & kEcnMask, outer.traffic_class & kEcnMask);
+    const auto ecn = decapsulated_ecn(traffic_class & kEcnMask, outer_class & kEcnMask);
     if (!ecn) return std::unexpected(Mib::kInStateModeError);
     traffic_class = static_cast<std::uint8_t>((traffic_class & kDscpMask) | *ecn);
   }
-  if (traffic_class != inner->traffic_class) {
+  if (traffic_class != inner.traffic_class) {
     set_traffic_class(payload, traffic_class);
-    inner->traffic_class = traffic_class;
+    inner.traffic_class = traffic_class;
   }
-  return *inner;
+  return {};
 }
 
 }  // namespace xfrmfs::engine

@@ -43,10 +43,12 @@ Protocol protocol_of(Family family);
 
 /// Checks what came out of a tunnel SA and carries ECN, and DSCP if the SA says so, inward.
 ///
-/// `payload` is the opened payload, `outer` the header around it. The inner packet's header, or
-/// why it cannot be taken: not the next header or family that the SA allows, incomplete, or CE
-/// outside a packet that is not ECN-capable (RFC 6040 §4.2).
-std::expected<IpHeader, Mib> remove_outer_header(const SaConfig& params, const IpHeader& outer,
-                                                 Protocol next_header, MutableBytes payload);
+/// `payload` is the opened payload, `outer_class` the traffic class of the header around it.
+/// `inner` becomes the inner packet's header; or why the packet cannot be taken: not the next
+/// header or family that the SA allows, incomplete, or CE outside a packet that is not ECN-capable
+/// (RFC 6040 §4.2).
+std::expected<void, Mib> remove_outer_header(const SaConfig& params, std::uint8_t outer_class,
+                                             Protocol next_header, MutableBytes payload,
+                                             IpHeader& inner);
 
 }  // namespace xfrmfs::engine

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/base/control_error.h"
+#include "engine/base/slab.h"
 #include "engine/base/types.h"
 #include "engine/crypto/algorithm.h"
 #include "engine/crypto/sealer.h"
@@ -45,11 +46,16 @@ class Esp final : public Transform {
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
   bool interleaves() const override { return interleaves_; }
-  void prefetch(const Lane& lane) const noexcept override { opener(lane).prefetch(); }
+  void prefetch(const Lane& lane, std::size_t size) const noexcept override {
+    opener(lane).prefetch(size);
+  }
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
 
   const BoxShape& shape() const { return shape_; }
+
+  static void* operator new(std::size_t size) { return slab_allocate(size); }
+  static void operator delete(void* memory, std::size_t size) { slab_free(memory, size); }
 
  private:
   Esp(Spi spi, const SealerFactory& factory, IvOffset iv_offset)

@@ -200,6 +200,8 @@ int FakeEngine::judge(int session, const ControlCall& call) {
       return call.arg0 == 0 || call.arg0 > 32 ? EINVAL : 0;
     case Op::kOption:
       return call.arg0 > NETLINK_GET_STRICT_CHK ? ENOPROTOOPT : 0;
+    case Op::kStatus:
+      break;
   }
   return EOPNOTSUPP;
 }
