@@ -73,8 +73,7 @@ void run(Waiter waiter, const std::atomic<bool>& stopping, const Move& move,
     std::size_t moved = move();
     if (moved == 0 && !rang && std::exchange(in_vain, true)) waiter.pause();
     if (moved != 0) in_vain = false;
-    // Under load the next batch is there already: looking costs less than waiting for it.
-    while (moved != 0 && !stopping.load(std::memory_order_relaxed)) moved = move();
+    while (moved == kBatch && !stopping.load(std::memory_order_relaxed)) moved = move();
   }
 }
 
