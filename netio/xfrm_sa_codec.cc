@@ -42,11 +42,10 @@ using wire::swapped;
 using wire::u32_of;
 using wire::u8_of;
 
-std::string name_of(Bytes algorithm) {
-  std::array<char, sizeof(xfrm_algo::alg_name)> name;
-  std::memcpy(name.data(), algorithm.data(), name.size());
-  name.back() = '\0';
-  return name.data();
+/// A view of the message; as in a kernel, the last byte ends the name at the latest.
+std::string_view name_of(Bytes algorithm) {
+  const char* const name = reinterpret_cast<const char*>(algorithm.data());
+  return {name, ::strnlen(name, sizeof(xfrm_algo::alg_name) - 1)};
 }
 
 Secret key_of(Bytes algorithm, std::size_t header) {

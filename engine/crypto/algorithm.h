@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "engine/base/control_error.h"
@@ -59,18 +58,19 @@ const AeadAlgorithm* find_aead(std::string_view name);
 const CipherAlgorithm* find_cipher(std::string_view name);
 const MacAlgorithm* find_mac(std::string_view name);
 
-/// What an SA was configured with. Names are canonical after resolve().
+/// What an SA was configured with. Names are canonical, and the table's own, after resolve(); until
+/// then they are views of whatever they were read from.
 struct AeadParams {
-  std::string name;
+  std::string_view name;
   Secret key;  // salt included
   std::uint32_t icv_bits = 0;
 };
 struct CipherParams {
-  std::string name;
+  std::string_view name;
   Secret key;
 };
 struct MacParams {
-  std::string name;
+  std::string_view name;
   Secret key;
   std::uint32_t truncation_bits = 0;  // 0: the default, filled in by resolve()
 };

@@ -102,10 +102,10 @@ CryptoParams TestedAlgorithm::params(const KnownAnswer& answer) const {
   CryptoParams made;
   Secret key = counting(answer.key_size, 0x10, 5);
   if (mac.empty()) {
-    made.aead = AeadParams{std::string(cipher), std::move(key), icv_bits};
+    made.aead = AeadParams{cipher, std::move(key), icv_bits};
   } else {
-    made.cipher = CipherParams{std::string(cipher), std::move(key)};
-    made.mac = MacParams{std::string(mac), counting(find_mac(mac)->digest_size, 0x40, 3), icv_bits};
+    made.cipher = CipherParams{cipher, std::move(key)};
+    made.mac = MacParams{mac, counting(find_mac(mac)->digest_size, 0x40, 3), icv_bits};
   }
   return made;
 }

@@ -14,7 +14,7 @@
 #include <memory>
 
 #include "engine/datapath.h"
-#include "engine/packet/joiner.h"
+#include "engine/path/joiner.h"
 #include "engine/path/flow_cache.h"
 #include "engine/path/lane_context.h"
 #include "engine/path/mode.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/xfrm_handlers.h"
 
+#include <arpa/inet.h>
+#include <linux/udp.h>
 #include <cerrno>
 #include <chrono>
 #include <string>
@@ -63,9 +65,14 @@ TEST_F(XfrmHandlersTest, ReportsAnSaAsItWasAdded) {
   info.replay_window = 200;  // kept as 32
   info.flags = XFRM_STATE_NOECN | XFRM_STATE_DECAP_DSCP;
   const auto mark = xfrm_mark{0x1ff, 0xff};
+  xfrm_encap_tmpl encapsulation{};
+  encapsulation.encap_type = UDP_ENCAP_ESPINUDP;
+  encapsulation.encap_sport = htons(4500);
+  encapsulation.encap_dport = htons(14000);
+  encapsulation.encap_oa.a4 = htonl(0xc0000201);
   expect_ack(ask_one(message(
       XFRM_MSG_NEWSA, NLM_F_ACK, bytes_of(info),
-      {cbc_aes(), hmac_sha256(), attribute(XFRMA_MARK, mark),
+      {cbc_aes(), hmac_sha256(), attribute(XFRMA_MARK, mark), attribute(XFRMA_ENCAP, encapsulation),
        attribute(XFRMA_IF_ID, std::uint32_t{9}), attribute(XFRMA_SA_EXTRA_FLAGS, std::uint32_t{1}),
        attribute(XFRMA_REPLAY_VAL, xfrm_replay_state{7, 8, 5})})));
 
@@ -84,7 +91,9 @@ TEST_F(XfrmHandlersTest, ReportsAnSaAsItWasAdded) {
       << "padding included";
   EXPECT_EQ(numbers(answer, kSaBase),
             (std::vector<unsigned>{XFRMA_SA_EXTRA_FLAGS, XFRMA_ALG_AUTH, XFRMA_ALG_AUTH_TRUNC,
-                                   XFRMA_ALG_CRYPT, XFRMA_MARK, XFRMA_REPLAY_VAL, XFRMA_IF_ID}));
+                                   XFRMA_ALG_CRYPT, XFRMA_ENCAP, XFRMA_MARK, XFRMA_REPLAY_VAL,
+                                   XFRMA_IF_ID}));
+  EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ENCAP), bytes_of(encapsulation));
   EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_CRYPT), cbc_aes().content);
   EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_AUTH_TRUNC), hmac_sha256().content);
   EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_AUTH), algorithm("hmac(sha256)", key(32)));

@@ -196,6 +196,8 @@ std::vector<Refused> sa_refusals() {
       {"AeadKeySize", sa({{XFRMA_ALG_AEAD, algorithm("rfc4106(gcm(aes))", key(16), 128)}}), EINVAL,
        "Kernel was unable to initialize cryptographic operations"},
       {"AuthOnly", sa({hmac_sha256()}), EINVAL, "ESP: AEAD or CRYPT must be provided"},
+      {"OldEncapsulationType", sa({gcm_aes(), encapsulation(1)}), EINVAL,
+       "Unsupported encapsulation type for ESP"},
       {"EncapsulationType", sa({gcm_aes(), encapsulation(9)}), EINVAL,
        "Unsupported encapsulation type for ESP"},
       {"RouteOptimization", sa_of_mode(XFRM_MODE_ROUTEOPTIMIZATION, {gcm_aes()}), EPROTONOSUPPORT,
@@ -214,7 +216,6 @@ std::vector<Refused> sa_refusals() {
 std::vector<Refused> unsupported() {
   constexpr auto kError = EOPNOTSUPP;
   return {
-      {"Encap", sa({gcm_aes(), encapsulation(2)}), kError, "attribute ENCAP is not supported"},
       {"Tfcpad", sa({gcm_aes(), u32(XFRMA_TFCPAD, 100)}), kError,
        "attribute TFCPAD is not supported"},
       {"CareOfAddress", sa({gcm_aes(), attribute(XFRMA_COADDR, address("10.1.1.1"))}), kError,
@@ -232,7 +233,7 @@ std::vector<Refused> unsupported() {
        "attribute NAT_KEEPALIVE_INTERVAL is not supported"},
       {"MtimerWithEncapsulation",
        sa({gcm_aes(), encapsulation(2), u32(XFRMA_MTIMER_THRESH, 5)}), kError,
-       "attribute ENCAP is not supported"},
+       "attribute MTIMER_THRESH is not supported"},
       // Stricter than a kernel, which would take a bitmap longer than it says it is.
       {"EsnBitmapTooMuch", sa({gcm_aes(), esn(2, 32, 3)}), EINVAL,
        "ESN attribute is too short to fit the full bitmap length"},

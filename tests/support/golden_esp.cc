@@ -72,10 +72,10 @@ engine::CryptoParams crypto_of(const Row& row) {
   const auto bits = static_cast<std::uint32_t>(std::stoul(row[10]));
   engine::CryptoParams params;
   if (row[8].empty()) {
-    params.aead = engine::AeadParams{row[6], secret(row[7]), bits};
+    params.aead = engine::AeadParams{engine::find_aead(row[6])->name, secret(row[7]), bits};
   } else {
-    params.cipher = engine::CipherParams{row[6], secret(row[7])};
-    params.mac = engine::MacParams{row[8], secret(row[9]), bits};
+    params.cipher = engine::CipherParams{engine::find_cipher(row[6])->name, secret(row[7])};
+    params.mac = engine::MacParams{engine::find_mac(row[8])->name, secret(row[9]), bits};
   }
   if (const auto resolved = engine::resolve(params); !resolved) {
     throw std::runtime_error(row[0] + ": " + resolved.error().message);

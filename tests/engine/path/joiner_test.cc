@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is joined, and what must not be: a cut of each train gives its packets back bit for bit.
-#include "engine/packet/joiner.h"
+#include "engine/path/joiner.h"
 
 #include <gtest/gtest.h>
 

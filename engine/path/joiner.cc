@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/packet/joiner.h"
+#include "engine/path/joiner.h"
 
 #include <cstring>
 
