@@ -312,7 +312,7 @@ void EspSocket::transmit(SealedPacket train) noexcept {
   }
   DatagramQueue& queue = is_ipv4 ? outgoing_ipv4_ : outgoing_ipv6_;
   for (std::size_t i = 0; i < cut->count(); ++i) {
-    if (!queue.has_room(cut->header().header_size)) send_queued();
+    if (!queue.has_room(cut->head_size())) send_queued();
     queue.add(to, *cut, i);
   }
   kept_.push(std::move(train));

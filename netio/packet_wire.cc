@@ -60,7 +60,7 @@ void PacketWire::transmit_frames(engine::SealedPacket train, const TrainCut& cut
   static_assert(sizeof to <= DatagramQueue::kNameSize);
 
   for (std::size_t i = 0; i < cut.count(); ++i) {
-    if (!outgoing_.has_room(cut.header().header_size)) send_frames();
+    if (!outgoing_.has_room(cut.head_size())) send_frames();
     outgoing_.add(std::as_bytes(std::span(&to, 1)), cut, i);
   }
   kept_.push(std::move(train));

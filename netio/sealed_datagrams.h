@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How does a sealed train become datagrams where the kernel does not cut it?
 //
-// Each segment gets a copy of the train's header: with its own length and, in IPv4, the next
+// Each segment gets a copy of the train's headers: with its own lengths and, in IPv4, the next
 // identification and the checksum that belongs to both (RFC 791, RFC 1624). The data stay where
-// they are: a message is [header][ESP packet], many of them one sendmmsg(2).
+// they are: a message is [IP, maybe UDP][ESP packet], many of them one sendmmsg(2).
 
 #pragma once
 
@@ -27,23 +27,28 @@ namespace xfrmfs::netio {
 /// A view of one sealed train as the datagrams that it stands for.
 class TrainCut {
  public:
-  /// Nothing if the bytes are no IP packet, or if a train's segments are anything but ESP.
+  /// Nothing if the bytes are no IP packet, or if a train's segments are neither ESP nor UDP.
   static std::optional<TrainCut> of(engine::Bytes train, std::uint16_t segment_size);
 
   const engine::IpHeader& header() const { return header_; }
   std::size_t count() const { return count_; }
-  /// Size of the largest datagram, with its IP header.
+  /// IP header, and UDP's if there is one.
+  std::size_t head_size() const { return head_size_; }
+  /// Size of the largest datagram, with its headers.
   std::size_t largest() const;
-  /// What follows the IP header of datagram `i`.
+  /// What follows the headers of datagram `i`.
   engine::Bytes data(std::size_t i) const;
-  /// Writes the IP header of datagram `i`: header().header_size bytes.
+  /// Writes the headers of datagram `i`: head_size() bytes.
   void write_header(std::size_t i, std::byte* at) const;
 
  private:
-  TrainCut(engine::Bytes train, const engine::IpHeader& header, std::size_t segment_size);
+  TrainCut(engine::Bytes train, const engine::IpHeader& header, bool udp, std::size_t segment_size);
+  void write_udp(engine::Bytes data, std::byte* at) const;
 
   engine::Bytes train_;
   engine::IpHeader header_;
+  bool udp_;
+  std::size_t head_size_;
   std::size_t segment_size_;  // all of the data if there is one datagram
   std::size_t count_;
   std::uint32_t fixed_sum_ = 0;  // of the IPv4 header without length, identification, checksum
@@ -69,7 +74,7 @@ class DatagramQueue {
   /// room for it.
   void add(engine::Bytes to, const TrainCut& cut, std::size_t i);
   void clear() { count_ = header_bytes_ = 0; }
-  /// Each of two pieces: IP header, and the rest.
+  /// Each of two pieces: headers, and the rest.
   std::span<mmsghdr> messages() { return std::span(heads_).first(count_); }
   /// Sends all and is empty afterwards. The first time that the socket's buffer is full it waits a
   /// moment and sets `waited`. `refused(message)` is told each message that the system refuses,

@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::uint16_t segment_size = engine::load_be16(bytes.data());
   const auto cut = netio::TrainCut::of(train, segment_size);
   if (!cut) return 0;
-  const std::size_t header_size = cut->header().header_size;
+  const std::size_t header_size = cut->head_size();
   std::size_t at = header_size;
   for (std::size_t i = 0; i < cut->count(); ++i) {
     const engine::Bytes piece = cut->data(i);

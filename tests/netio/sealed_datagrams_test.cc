@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/packet/checksum.h"
 #include "tests/support/sealed_train.h"
 
 namespace xfrmfs::netio {
@@ -25,7 +26,7 @@ class SealedDatagramsTest : public testing::Test {
     const auto cut = TrainCut::of(packet.bytes(), packet.segment_size());
     std::vector<std::vector<std::byte>> datagrams;
     for (std::size_t i = 0; cut && i < cut->count(); ++i) {
-      std::vector<std::byte> datagram(cut->header().header_size);
+      std::vector<std::byte> datagram(cut->head_size());
       cut->write_header(i, datagram.data());
       const Bytes data = cut->data(i);
       datagram.insert(datagram.end(), data.begin(), data.end());
@@ -74,6 +75,38 @@ TEST_F(SealedDatagramsTest, HaveTheLengthsOfIpv6) {
   EXPECT_EQ(datagrams[2].size(), 90u);
 }
 
+/// Over IPv6 with the checksum that a receiver insists on, a single packet too.
+TEST_F(SealedDatagramsTest, HaveUdpHeadersOfTheirOwn) {
+  for (const bool ipv6 : {false, true}) {
+    for (const std::size_t payload : {40u, 250u}) {
+      SealedTrain train{.payload_size = payload, .segment_size = 100, .udp = true};
+      if (ipv6) train.source = train.destination = "::1";
+      if (payload < 100) train.segment_size = 0;
+      const std::size_t at = ipv6 ? 40 : 20;
+      const auto datagrams = cut(train);
+      ASSERT_EQ(datagrams.size(), (payload + 99) / 100);
+      for (std::size_t i = 0; i < datagrams.size(); ++i) {
+        const auto& datagram = datagrams[i];
+        const auto header = engine::parse_ip_header(datagram);
+        ASSERT_TRUE(header);
+        EXPECT_EQ(header->total_size, datagram.size());
+        EXPECT_EQ(datagram.size(), at + 8 + std::min<std::size_t>(100, payload - 100 * i));
+        EXPECT_EQ(engine::load_be16(&datagram[at]), 4500);
+        EXPECT_EQ(engine::load_be16(&datagram[at + 2]), 14500);
+        EXPECT_EQ(engine::load_be16(&datagram[at + 4]), datagram.size() - at);
+        EXPECT_EQ(engine::load_be32(&datagram[at + 8]), train.spi);
+        if (!ipv6) {
+          EXPECT_EQ(engine::load_be16(&datagram[at + 6]), 0);
+          continue;
+        }
+        auto again = datagram;
+        engine::fill_udp_checksum(again);
+        EXPECT_EQ(again, datagram);
+      }
+    }
+  }
+}
+
 TEST_F(SealedDatagramsTest, IncludeWholePackets) {
   const auto datagrams = cut({.payload_size = 1000});
   ASSERT_EQ(datagrams.size(), 1u);
@@ -81,9 +114,9 @@ TEST_F(SealedDatagramsTest, IncludeWholePackets) {
   EXPECT_EQ(cut({.payload_size = 0}).size(), 1u);
 }
 
-TEST_F(SealedDatagramsTest, AreNotMadeOfAnythingButEsp) {
+TEST_F(SealedDatagramsTest, AreMadeOfEspOnlyWithOrWithoutUdp) {
   engine::SealedPacket packet = test::seal(pool_, {});
-  packet.data()[9] = std::byte{17};
+  packet.data()[9] = std::byte{6};
   EXPECT_FALSE(TrainCut::of(packet.bytes(), 50));
   EXPECT_TRUE(TrainCut::of(packet.bytes(), 0));
   EXPECT_FALSE(TrainCut::of(packet.bytes().first(19), 0));
@@ -104,7 +137,7 @@ TEST_F(SealedDatagramsTest, CopyOptionsIntoEveryHeader) {
   EXPECT_EQ(cut->count(), 5u);
   const auto queue = std::make_unique<DatagramQueue>();
   std::size_t added = 0;
-  while (queue->has_room(cut->header().header_size)) {
+  while (queue->has_room(cut->head_size())) {
     queue->add(Bytes(train).first(4), *cut, 0);  // any address
     ++added;
   }

@@ -69,6 +69,29 @@ for number, options in enumerate(VARIANTS):
     for engine in engines:
         engine.umount()
 
+# From another port than the socket's, trains included: cut into datagrams by the raw socket's port.
+engines = [lib.Engine(namespace, tun="ipsec8") for namespace in (west, east)]
+for side, engine in enumerate(engines):
+    lib.route_into_tun(engine, side)
+for outer in (4, 6):
+    wire = lib.Wire(west, "eth0")
+    for engine in engines:
+        for sender, port in enumerate((4501, 4500)):
+            encap = f"encap espinudp {port} 4500 0.0.0.0"
+            engine.xfrm(lib.state(sender, outer=outer, inner=outer, more=encap + " flag af-unspec"))
+    for side, engine in enumerate(engines):
+        for inner in (4, 6):
+            engine.xfrm(lib.policy("out", side, outer, inner))
+            engine.xfrm(lib.policy("in", 1 - side, outer, inner))
+    check_traffic(engines, f"IPv{outer}, from another port")
+    ports = {p[20:22] if p[0] >> 4 == 4 else p[40:42] for _, p in wire.packets
+             if lib.protocol(p) == socket.IPPROTO_UDP}
+    lib.check_equal(ports, {(4501).to_bytes(2, "big"), (4500).to_bytes(2, "big")}, "ports")
+    for engine in engines:
+        engine.flush()
+for engine in engines:
+    engine.umount()
+
 # Without the port: what leaves goes through the raw socket, what arrives goes to nobody.
 with west.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
     other.bind(("0.0.0.0", 4500))
