@@ -136,7 +136,7 @@ std::vector<std::unique_ptr<netio::UdpEncapSocket>> Service::open_udp(
   return sockets;
 } catch (const std::system_error& error) {
   if (options.udp_port || error.code().value() != EADDRINUSE) throw;
-  log_notice(fmt::format("no ESP in UDP arrives: {}", error.what()));
+  without_udp_ = fmt::format("no ESP in UDP arrives: {}", error.what());
   return std::vector<std::unique_ptr<netio::UdpEncapSocket>>(lanes_);
 }
 
@@ -147,6 +147,7 @@ void Service::run(Readiness& readiness) {
     fuse_thread_ = std::make_unique<FuseThread>(*session_, io_);
   }
   tun_->bring_up();
+  if (!without_udp_.empty()) log_notice(without_udp_);
   if (!readiness.announce()) return;
   log_notice(summary_);
   housekeeping_.engine_changed();

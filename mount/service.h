@@ -74,6 +74,7 @@ class Service {
   netio::Housekeeping housekeeping_;
   std::unique_ptr<netio::TunInterface> tun_;
   std::uint16_t udp_port_ = 0;  // 0: none
+  std::string without_udp_;     // why, if nobody said that there should be none
   netio::NextHopTable next_hops_;
   std::unique_ptr<netio::NextHopResolver> resolver_;
   std::vector<std::unique_ptr<netio::Wire>> wires_;

@@ -64,6 +64,7 @@ class UdpEncapSocket final : public WirePort {
     FileDescriptor fd;
     Messages received;             // the receiving thread's
     std::size_t typical_size = 1;  // likewise: of a message
+    std::size_t last_count = 1;    // likewise: messages that came at once
     bool fragments = true;         // the sending thread's: what the socket is set to
     bool cuts = true;              // likewise: whether UDP_SEGMENT has worked so far
   };
