@@ -17,6 +17,7 @@
 
 #include "engine/base/bytes.h"
 #include "engine/packet/ip_header.h"
+#include "netio/ancillary.h"
 
 namespace xfrmfs::netio {
 namespace {
@@ -25,7 +26,6 @@ using engine::Batch;
 using engine::Buffer;
 using engine::Bytes;
 using engine::Family;
-using engine::IpAddress;
 using engine::kBatch;
 using engine::kHeadroom;
 using engine::kIpv6HeaderSize;
@@ -109,27 +109,16 @@ FileDescriptor open_ipv6(const EspSocket::Options& options) {
   return fd;
 }
 
-IpAddress to_address(const in6_addr& address) {
-  return IpAddress::from(Family::kIpv6, std::as_bytes(std::span(address.s6_addr)).data());
-}
-
-template <class Value>
-Value control_value(const cmsghdr* control) {
-  Value value{};
-  std::memcpy(&value, CMSG_DATA(control), sizeof value);
-  return value;
-}
-
 /// The outer header that the kernel kept for itself, from what it tells about it. Nothing if the
 /// destination is missing.
 std::optional<engine::OuterHeader> ipv6_header_of(msghdr& message, const sockaddr_in6& source) {
   engine::OuterHeader outer;
   outer.protocol = engine::Protocol::kEsp;
-  outer.source = to_address(source.sin6_addr);
+  outer.source = to_address(Family::kIpv6, source.sin6_addr);
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != IPPROTO_IPV6) continue;
     if (c->cmsg_type == IPV6_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo))) {
-      outer.destination = to_address(control_value<in6_pktinfo>(c).ipi6_addr);
+      outer.destination = to_address(Family::kIpv6, control_value<in6_pktinfo>(c).ipi6_addr);
     } else if (c->cmsg_type == IPV6_HOPLIMIT && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
       outer.hop_limit = static_cast<std::uint8_t>(control_value<int>(c));
     } else if (c->cmsg_type == IPV6_TCLASS && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
@@ -138,20 +127,6 @@ std::optional<engine::OuterHeader> ipv6_header_of(msghdr& message, const sockadd
   }
   if (outer.destination.family() == Family::kNone) return std::nullopt;
   return outer;
-}
-
-/// Appends one ancillary value; `message.msg_controllen` counts what is there already.
-template <class Value>
-void add_control(msghdr& message, int level, int type, const Value& value) {
-  cmsghdr head{};
-  head.cmsg_len = CMSG_LEN(sizeof value);
-  head.cmsg_level = level;
-  head.cmsg_type = type;
-  auto* const at = static_cast<std::byte*>(message.msg_control) + message.msg_controllen;
-  std::memset(at, 0, CMSG_SPACE(sizeof value));
-  std::memcpy(at, &head, sizeof head);
-  std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
-  message.msg_controllen += CMSG_SPACE(sizeof value);
 }
 
 /// Sends one datagram that is larger than the link's MTU through a socket without the header

@@ -24,11 +24,6 @@ constexpr std::size_t kUdpLengthAt = 4;
 constexpr std::size_t kUdpChecksumAt = 6;
 constexpr std::size_t kPayloadLengthAt = 4;  // IPv6
 
-std::uint16_t fold(std::uint32_t sum) {
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(sum);
-}
-
 std::uint16_t inverted(std::uint16_t value) {
   return static_cast<std::uint16_t>(~value);
 }
@@ -81,7 +76,8 @@ void TrainCut::write_header(std::size_t i, std::byte* at) const {
     const auto identification = static_cast<std::uint16_t>(identification_ + i);
     store_be16(at + kLengthAt, length);
     store_be16(at + kIdentificationAt, identification);
-    store_be16(at + kChecksumAt, inverted(fold(fixed_sum_ + length + identification)));
+    store_be16(at + kChecksumAt, inverted(engine::checksum_fold(std::uint64_t{fixed_sum_} + length +
+                                                                identification)));
   }
   if (udp_) write_udp(rest, at);
 }

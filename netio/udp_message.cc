@@ -2,45 +2,20 @@
 #include "netio/udp_message.h"
 
 #include <cstring>
-#include <span>
 
 #include <netinet/udp.h>
+
+#include "netio/ancillary.h"
 
 namespace xfrmfs::netio {
 namespace {
 
 using engine::Bytes;
 using engine::Family;
-using engine::IpAddress;
 using engine::SealedPacket;
 
 constexpr std::size_t kSpiSize = 4;
 constexpr std::byte kKeepAlive{0xff};
-
-template <class Value>
-Value control_value(const cmsghdr* control) {
-  Value value{};
-  std::memcpy(&value, CMSG_DATA(control), sizeof value);
-  return value;
-}
-
-template <class Address>
-IpAddress to_address(Family family, const Address& address) {
-  return IpAddress::from(family, std::as_bytes(std::span(&address, 1)).data());
-}
-
-/// Appends one ancillary value; `message.msg_controllen` counts what is there already.
-template <class Value>
-void add_control(msghdr& message, int level, int type, const Value& value) {
-  cmsghdr head{};
-  head.cmsg_len = CMSG_LEN(sizeof value);
-  head.cmsg_level = level;
-  head.cmsg_type = type;
-  auto* const at = static_cast<std::byte*>(message.msg_control) + message.msg_controllen;
-  std::memcpy(at, &head, sizeof head);
-  std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
-  message.msg_controllen += CMSG_SPACE(sizeof value);
-}
 
 }  // namespace
 
