@@ -182,6 +182,7 @@ class ControlServerTest : public ::testing::Test {
     EXPECT_EQ(sessions(), wanted);
   }
 
+  std::atomic<std::size_t> status_size_ = 0;  // what the server thread looks at lives here
   std::string directory_;
   std::string path_;
   ManualClock clock_;
@@ -343,14 +344,13 @@ TEST_F(ControlServerTest, KnowsMembershipsAndOptions) {
 }
 
 TEST_F(ControlServerTest, TellsTheStatusInOneDatagram) {
-  std::atomic<std::size_t> length = 5;
-  start([&] { return std::string(length, 's'); });
+  start([this] { return std::string(status_size_, 's'); });
   const Client client(path_);
   for (const std::size_t bytes :
        {std::size_t{0}, std::size_t{5}, std::size_t{protocol::kLongestStatus},
         std::size_t{protocol::kLongestStatus} + 1}) {
     SCOPED_TRACE(bytes);
-    length = bytes;
+    status_size_ = bytes;
     const ByteVector answer = client.call_answer(protocol::Op::kStatus);
     const std::size_t told = std::min<std::size_t>(bytes, protocol::kLongestStatus);
     ASSERT_EQ(answer.size(), sizeof(protocol::ControlAnswer) + told);
