@@ -49,6 +49,7 @@ void Outbound::process(Batch<ClearPacket>& batch, PacketPool& spare, WireSink& w
   spare_ = &spare;
   wire_ = &wire;
   replies_ = &replies;
+  dropped_.fill(false);
   for (std::size_t begin = 0; begin < batch.size();) {
     if (batch[begin].cut() != Cut::kWhole) {
       seal_train(batch[begin]);
@@ -72,7 +73,7 @@ std::size_t Outbound::collect_run(std::size_t begin) {
   for (std::size_t i = begin; i < batch_->size(); ++i) {
     ClearPacket& packet = (*batch_)[i];
     if (packet.cut() != Cut::kWhole) return i;
-    dropped_[i] = false;
+    if (dropped_[i]) continue;  // already, in front of an expiry
     const auto header = parse_ip_header(packet.bytes());
     if (!header) {
       drop(i, Mib::kOutError);

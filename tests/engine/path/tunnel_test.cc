@@ -302,6 +302,18 @@ TEST_F(TunnelTest, ExpiryInTheMiddleOfABatchTurnsToTheNextAssociation) {
   EXPECT_EQ(west_.moved(), (Moved{{"XfrmOutStateExpired", 1}}));
 }
 
+/// What is classified again behind an expiry does not meet those that were dropped before it.
+TEST_F(TunnelTest, ExpiryInTheMiddleOfABatchCountsEachDropOnce) {
+  SaParams limited = sa();
+  limited.limits.hard_packets = 1;
+  add(std::move(limited));
+  const PacketData stranger = make(UdpPacket{.source = "192.0.1.1", .destination = "10.0.0.1"});
+  const auto sent = west_.send({packet(), packet(), stranger, packet(), stranger});
+  EXPECT_EQ(sent.sealed.size(), 1u);
+  EXPECT_EQ(west_.moved(),
+            (Moved{{"OutDefaultBlock", 2}, {"XfrmOutNoStates", 1}, {"XfrmOutStateExpired", 1}}));
+}
+
 TEST_F(TunnelTest, SequenceNumbersEnd) {
   SaParams last = sa();
   last.replay.out_sequence = 0xfffffffd;
