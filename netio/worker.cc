@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "netio/worker.h"
 
+#include <chrono>
 #include <cstddef>
-#include <span>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include <fmt/core.h>
 
-#include <poll.h>
 #include <pthread.h>
+
+#include "netio/waiter.h"
 
 namespace xfrmfs::netio {
 namespace {
@@ -20,61 +20,18 @@ using engine::kBatch;
 /// A batch being read, one kept by the wire port, and what the path may ask for.
 constexpr std::size_t kPoolBuffers = kBatch + kMostKept + engine::OutboundPath::kSpareBuffers;
 
-/// After two wake-ups in a row that brought no packet (the device is down, all buffers wait inside
-/// the path): how long to look away from the descriptors, so that a lasting condition does not
-/// spin. One is nothing: what came may have been a keep-alive.
-constexpr int kPauseMs = 10;
+using std::chrono::milliseconds;
 
-/// Waits for packets or the doorbell.
-class Waiter {
- public:
-  Waiter(std::span<const int> descriptors, EventFd& doorbell) : doorbell_(doorbell) {
-    polled_.push_back({.fd = doorbell.descriptor(), .events = POLLIN, .revents = 0});
-    for (const int fd : descriptors) {
-      polled_.push_back({.fd = fd, .events = POLLIN, .revents = 0});
-    }
-  }
-
-  /// True if the doorbell rang, or a pause ended: there may be something else to do than packets.
-  bool wait() noexcept {
-    const nfds_t count = paused_ ? 1 : polled_.size();
-    const int ready = ::poll(polled_.data(), count, paused_ ? kPauseMs : -1);
-    const bool pause_ended = paused_ && ready == 0;
-    paused_ = false;
-    if (ready <= 0) return pause_ended;
-    if (polled_[0].revents == 0) return false;
-    doorbell_.quiet();
-    return true;
-  }
-
-  /// The wake-up brought no packet.
-  void pause() noexcept { paused_ = true; }
-
- private:
-  EventFd& doorbell_;
-  std::vector<pollfd> polled_;  // the doorbell first
-  bool paused_ = false;
-};
+/// One thread serves both directions until it is busy for more than half of a short time, and again
+/// when both together were busy for less than a third of a longer one. Between the two rates
+/// nothing changes hands.
+constexpr milliseconds kSplitWindow{2};
+constexpr int kSplitPercent = 50;
+constexpr milliseconds kJoinWindow{20};
+constexpr int kJoinPercent = 30;
 
 void name_this_thread(const std::string& name) noexcept {
   std::ignore = ::pthread_setname_np(::pthread_self(), name.c_str());  // only for the eyes
-}
-
-/// Moves batches until `stopping`. `move` moves one and returns its size; `refresh` is called when
-/// the doorbell rings.
-template <class Move, class Refresh>
-void run(Waiter waiter, const std::atomic<bool>& stopping, const Move& move,
-         const Refresh& refresh) noexcept {
-  bool in_vain = false;
-  while (true) {
-    const bool rang = waiter.wait();
-    if (stopping.load(std::memory_order_relaxed)) return;
-    if (rang) refresh();
-    std::size_t moved = move();
-    if (moved == 0 && !rang && std::exchange(in_vain, true)) waiter.pause();
-    if (moved != 0) in_vain = false;
-    while (moved == kBatch && !stopping.load(std::memory_order_relaxed)) moved = move();
-  }
 }
 
 }  // namespace
@@ -124,36 +81,79 @@ void Worker::nudge() noexcept {
   inbound_.doorbell.ring();
 }
 
-void Worker::run_outbound() noexcept {
-  run(
-      Waiter(clear_.descriptors(), outbound_.doorbell), stopping_,
-      [this] { return move_outbound(); }, [this] { outbound_.path->refresh(); });
-}
-
 void Worker::run_inbound() noexcept {
-  run(
-      Waiter(wire_.descriptors(), inbound_.doorbell), stopping_, [this] { return move_inbound(); },
-      [this] { inbound_.path->refresh(); });
+  Waiter waiter(inbound_.doorbell, wire_.descriptors(), clear_.descriptors());
+  BusyMeter& meter = inbound_.meter;
+  LoadWindow load(kSplitWindow);
+  while (true) {
+    meter.tick();
+    const bool both = !split_.load(std::memory_order_acquire);
+    if (load.end(meter.now(), meter.total()).value_or(0) > kSplitPercent && both) {
+      split();
+      continue;
+    }
+    const auto ready = waiter.wait(both ? 2 : 1);
+    meter.woke();
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    if (ready.rang) {
+      inbound_.path->refresh();
+      if (both) outbound_.path->refresh();
+    }
+    const auto [wire_ready, clear_ready] = ready.groups;
+    const bool brought = wire_ready && move_inbound();
+    if (wire_ready) waiter.served(Waiter::kFirst, brought);
+    // What was brought in may have been answered already.
+    const bool taken = both && (clear_ready || brought) && move_outbound();
+    if (clear_ready) waiter.served(Waiter::kSecond, taken);
+  }
 }
 
-std::size_t Worker::move_outbound() noexcept {
+void Worker::run_outbound() noexcept {
+  Waiter waiter(outbound_.doorbell, clear_.descriptors());
+  BusyMeter& meter = outbound_.meter;
+  LoadWindow load(kJoinWindow);
+  const auto busy = [&] { return meter.total() + inbound_.meter.total(); };
+  bool mine = false;
+  while (true) {
+    meter.tick();
+    if (mine && load.end(meter.now(), busy()).value_or(kJoinPercent) < kJoinPercent) join();
+    const bool was_mine = std::exchange(mine, split_.load(std::memory_order_acquire));
+    if (mine && !was_mine) load.begin(meter.now(), busy());
+    const auto ready = mine ? waiter.wait(1, kJoinWindow) : waiter.wait(0);
+    meter.woke();
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    if (!mine) continue;
+    if (ready.rang) outbound_.path->refresh();
+    if (ready.groups[Waiter::kFirst]) waiter.served(Waiter::kFirst, move_outbound());
+  }
+}
+
+void Worker::split() noexcept {
+  split_.store(true, std::memory_order_release);
+  outbound_.doorbell.ring();
+}
+
+void Worker::join() noexcept {
+  split_.store(false, std::memory_order_release);
+  inbound_.doorbell.ring();
+}
+
+bool Worker::move_outbound() noexcept {
   OutboundHalf& half = outbound_;
   clear_.receive(half.pool, half.arrived);
-  const std::size_t arrived = half.arrived.size();
-  if (arrived == 0) return 0;
+  if (half.arrived.empty()) return false;
   half.path->process(half.arrived, half.pool, wire_, clear_);
   const std::size_t unsent = wire_.flush();
   if (unsent != 0) half.path->count_unsent(unsent);
-  return arrived;
+  return true;
 }
 
-std::size_t Worker::move_inbound() noexcept {
+bool Worker::move_inbound() noexcept {
   InboundHalf& half = inbound_;
   wire_.receive(half.pool, half.arrived);
-  const std::size_t arrived = half.arrived.size();
-  if (arrived == 0) return 0;
+  if (half.arrived.empty()) return false;
   half.path->process(half.arrived, clear_);
-  return arrived;
+  return true;
 }
 
 }  // namespace xfrmfs::netio

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// One lane: a thread that seals and a thread that opens, each from reading to writing.
+// One lane: two threads that move packets, each from reading to writing.
 //
-//   xfrmfs/outN   TUN queue -> outbound path -> wire     (and ICMP replies back into the TUN queue)
-//   xfrmfs/inN    wire -> inbound path -> TUN queue
+//   out   TUN queue -> outbound path -> wire     (and ICMP replies back into the TUN queue)
+//   in    wire -> inbound path -> TUN queue
 //
-// A thread waits in poll(2), takes what is there in batches, and waits again.
+// Under load each direction has a thread of its own, xfrmfs/outN and xfrmfs/inN. As long as one
+// thread can do it, xfrmfs/inN serves both, and xfrmfs/outN sleeps: an answer then leaves on the
+// thread that brought the question in, without the wake-up of another one, which costs more than
+// all of our work on a packet. The outbound half belongs to whom `split_` says.
 
 #pragma once
 
@@ -15,6 +18,7 @@
 #include <thread>
 
 #include "engine/datapath.h"
+#include "netio/busy_meter.h"
 #include "netio/cpus.h"
 #include "netio/event_fd.h"
 #include "netio/ports.h"
@@ -40,6 +44,7 @@ class Worker {
   /// What both directions are made of. The pool is older than the path, which may hold packets.
   struct Half {
     EventFd doorbell;
+    BusyMeter meter;
     engine::PacketPool pool;
     Half();
   };
@@ -54,14 +59,20 @@ class Worker {
 
   void stop() noexcept;
   void run_outbound() noexcept;
-  void run_inbound() noexcept;
-  /// The packets of one batch, from reading to writing. The number read.
-  std::size_t move_outbound() noexcept;
-  std::size_t move_inbound() noexcept;
+  void run_inbound() noexcept;  // and outbound, while nobody else does
+  /// The inbound thread gives the outbound half away, and the outbound thread gives it back.
+  void split() noexcept;
+  void join() noexcept;
+  /// The packets of one batch, from reading to writing. False if there were none.
+  bool move_outbound() noexcept;
+  bool move_inbound() noexcept;
 
   ClearPort& clear_;
   WirePort& wire_;
   std::atomic<bool> stopping_{false};
+  /// The outbound half belongs to its own thread, else to the inbound one. Whoever has it hands it
+  /// over, with everything that was written to it.
+  std::atomic<bool> split_{false};
   OutboundHalf outbound_;
   InboundHalf inbound_;
   std::jthread outbound_thread_;

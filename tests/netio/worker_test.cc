@@ -49,7 +49,8 @@ bool wait_until(const Condition& happened) {
 struct Tally {
   std::atomic<std::size_t> refreshes{0};
   std::atomic<std::size_t> unsent{0};
-  std::atomic<std::size_t> cpus{0};  // that the threads may use, at each refresh
+  std::atomic<std::size_t> cpus{0};                // that the threads may use, at each refresh
+  std::atomic<std::thread::id> outbound, inbound;  // who moved the last packets
 
   void refresh() {
     cpus += allowed_cpus().size();
@@ -64,6 +65,7 @@ class PassingOutbound final : public OutboundPath {
 
   void process(Batch<ClearPacket>& batch, PacketPool& /*spare*/, engine::WireSink& wire,
                engine::ClearSink& replies) noexcept override {
+    tally_.outbound = std::this_thread::get_id();
     for (ClearPacket& packet : batch) {
       if (packet.data()[0] == std::byte{'!'}) {
         const engine::Bytes bytes = packet.bytes();
@@ -86,6 +88,7 @@ class PassingInbound final : public InboundPath {
   explicit PassingInbound(Tally& tally) : tally_(tally) {}
 
   void process(Batch<SealedPacket>& batch, engine::ClearSink& clear) noexcept override {
+    tally_.inbound = std::this_thread::get_id();
     for (SealedPacket& packet : batch) {
       const engine::Bytes bytes = packet.bytes();
       std::ignore = clear.deliver({.pieces = {&bytes, 1}});
@@ -161,6 +164,57 @@ TEST_F(WorkerTest, PinsItsThreads) {
   worker.nudge();
   ASSERT_TRUE(wait_until([this] { return tally_.refreshes >= 2; }));
   EXPECT_EQ(tally_.cpus, tally_.refreshes);
+}
+
+TEST_F(WorkerTest, OneThreadServesBothDirectionsAtRest) {
+  const auto worker = start();
+  clear_.arrive(text("out"));
+  wire_.arrive(text("in"));
+  EXPECT_EQ(wire_.next_sent(), text("out"));
+  EXPECT_EQ(clear_.next_sent(), text("in"));
+  EXPECT_EQ(tally_.outbound.load(), tally_.inbound.load());
+}
+
+/// Always has a packet, until it is told to stop.
+class FloodingWire final : public WirePort {
+ public:
+  FloodingWire() {
+    always_.ring();
+    descriptor_[0] = always_.descriptor();
+  }
+  void stop() { flooding_ = false; }
+  std::size_t sent() const { return sent_; }
+
+  void receive(PacketPool& pool, Batch<SealedPacket>& batch) override {
+    if (flooding_) {
+      batch.push(LoopbackWirePort::make(pool, text("in")));
+    } else {
+      always_.quiet();
+    }
+  }
+  void transmit(SealedPacket /*train*/) noexcept override { ++sent_; }
+  std::size_t flush() noexcept override { return 0; }
+  std::span<const int> descriptors() const override { return descriptor_; }
+
+ private:
+  EventFd always_;
+  int descriptor_[1];
+  std::atomic<bool> flooding_{true};
+  std::atomic<std::size_t> sent_{0};
+};
+
+TEST_F(WorkerTest, UnderLoadEachDirectionHasItsThreadAndAfterwardsOneHasBoth) {
+  FloodingWire wire;
+  const auto worker = start(clear_, wire);
+  const auto one_thread_moves_both = [&] {
+    const std::size_t before = wire.sent();
+    clear_.arrive(text("out"));
+    EXPECT_TRUE(wait_until([&] { return wire.sent() > before; }));
+    return tally_.outbound.load() == tally_.inbound.load();
+  };
+  EXPECT_TRUE(wait_until([&] { return !one_thread_moves_both(); }));
+  wire.stop();
+  EXPECT_TRUE(wait_until(one_thread_moves_both));
 }
 
 TEST_F(WorkerTest, StopsWhilePacketsFlow) {
