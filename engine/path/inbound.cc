@@ -34,31 +34,55 @@ void Inbound::process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept {
   refresh();
   now_ = context_->now();
   joiner_.set_sink(clear);
+  LastHeader last;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const auto outer = parse_ip_header(batch[i].bytes());
-    if (!outer || outer->is_fragment) {
-      context_->count(Mib::kInHdrError);
+    if (!last.same_as(batch[i].bytes())) {
+      Outer& outer = outers_[i];
+      last.outer = nullptr;
+      if (!parse_ip_header(batch[i].bytes(), outer.header) || outer.header.is_fragment) {
+        context_->count(Mib::kInHdrError);
+        continue;
+      }
+      outer.encapsulated = outer.header.protocol == Protocol::kUdp;
+      last.keep(batch[i].bytes(), outer);
+      take(batch[i].bytes().first(outer.header.total_size), batch[i].segment_size(), outer);
       continue;
     }
-    outers_[i].header = *outer;
-    take(batch[i], outers_[i]);
+    take(batch[i].bytes(), batch[i].segment_size(), *last.outer);
   }
   run_units();
   batch.clear();
 }
 
+void Inbound::LastHeader::keep(Bytes packet, const Outer& read) {
+  const bool plain = read.header.header_size == outer_header_size(read.header.family);
+  if (!plain || packet.size() < bytes.size()) return;
+  std::memcpy(bytes.data(), packet.data(), bytes.size());
+  outer = &read;
+}
+
+bool Inbound::LastHeader::same_as(Bytes packet) const {
+  if (outer == nullptr || packet.size() < bytes.size()) return false;
+  const auto same = [&](std::size_t from, std::size_t size) {
+    return std::memcmp(packet.data() + from, bytes.data() + from, size) == 0;
+  };
+  // But for lengths, and for the identification and the checksum of IPv4.
+  if (outer->header.family == Family::kIpv4) {
+    return load_be16(&packet[2]) == packet.size() && same(0, 2) && same(6, 4) && same(12, 8);
+  }
+  return kIpv6HeaderSize + load_be16(&packet[4]) == packet.size() && same(0, 4) && same(6, 34);
+}
+
 /// Lays the packets of a train side by side.
-void Inbound::take(SealedPacket& train, Outer& outer) {
-  outer.encapsulated = outer.header.protocol == Protocol::kUdp;
+void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& outer) {
   const std::size_t head = outer.header.header_size + (outer.encapsulated ? kUdpHeaderSize : 0);
-  if ((!outer.encapsulated && outer.header.protocol != Protocol::kEsp) ||
-      outer.header.total_size < head) {
+  if ((!outer.encapsulated && outer.header.protocol != Protocol::kEsp) || train.size() < head) {
     return context_->count(Mib::kInHdrError);
   }
-  MutableBytes rest = train.bytes().first(outer.header.total_size).subspan(head);
-  const std::size_t stride = train.segment_size() != 0 ? train.segment_size() : rest.size();
+  MutableBytes rest = train.subspan(head);
+  const std::size_t stride = segment_size != 0 ? segment_size : rest.size();
   // A train is not torn if it can be helped: it came as one, and may leave as one.
-  if (stride != 0 && count_ + rest.size() / stride >= kUnits) run_units();
+  if (stride != 0 && count_ + (rest.size() + stride - 1) / stride > kUnits) run_units();
   do {
     if (count_ == kUnits) run_units();
     Unit& unit = units_[count_++];

@@ -49,6 +49,17 @@ class Inbound final : public InboundPath {
     IpHeader header;
     bool encapsulated = false;  // in UDP
   };
+  /// The outer header read last. Packets of one SA come with the same one, one after the other;
+  /// read once, they share an Outer as the packets of a train do. A copy, because opening a packet
+  /// may write over its header.
+  struct LastHeader {
+    std::array<std::byte, kIpv6HeaderSize> bytes;
+    const Outer* outer = nullptr;  // nothing kept
+    /// Unless there are options or extension headers.
+    void keep(Bytes packet, const Outer& read);
+    /// Would reading `packet` give the same, but for the size, which is all of it?
+    bool same_as(Bytes packet) const;
+  };
   /// A packet on its way through its transforms.
   struct Unit {
     const Outer* outer = nullptr;
@@ -64,7 +75,7 @@ class Inbound final : public InboundPath {
     std::array<const SecurityPolicy*, 2> policies{};
   };
 
-  void take(SealedPacket& train, Outer& outer);
+  void take(MutableBytes train, std::size_t segment_size, const Outer& outer);
   void run_units();
   void look_ahead() const;
   std::size_t open_run(std::size_t begin);

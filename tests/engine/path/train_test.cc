@@ -199,6 +199,98 @@ TEST(TrainTest, ArrivesAndLeavesAsOne) {
   }
 }
 
+void add16(PacketData& packet, std::size_t at, int difference) {
+  store_be16(&packet[at], static_cast<std::uint16_t>(load_be16(&packet[at]) + difference));
+}
+
+/// Packets that came one by one may share what was read of their outer headers: only where reading
+/// each would have given the same.
+TEST(TrainTest, ABatchOfSinglesMeansWhatItsPacketsMeanAlone) {
+  const std::vector<std::function<void(PacketData&)>> changes4{
+      [](PacketData&) {},
+      [](PacketData& p) { p[0] = std::byte{0x46}; },     // options
+      [](PacketData& p) { p[0] = std::byte{0x55}; },     // no such version
+      [](PacketData& p) { p[1] ^= std::byte{kEcnCe}; },  // congestion
+      [](PacketData& p) { add16(p, 2, -16); },           // shorter than it came
+      [](PacketData& p) { add16(p, 2, 1); },             // longer
+      [](PacketData& p) { store_be16(&p[2], 27); },      // too short for ESP
+      [](PacketData& p) { p.resize(p.size() + 3); },     // padding of the link
+      [](PacketData& p) { p.resize(39); },
+      [](PacketData& p) { p.resize(3); },
+      [](PacketData& p) { p.clear(); },
+      [](PacketData& p) { p[4] ^= std::byte{1}; },     // identification
+      [](PacketData& p) { p[6] ^= std::byte{0x20}; },  // a fragment
+      [](PacketData& p) { p[7] ^= std::byte{1}; },
+      [](PacketData& p) { p[8] ^= std::byte{1}; },  // time to live
+      [](PacketData& p) { p[9] = std::byte{17}; },
+      [](PacketData& p) { p[9] = std::byte{6}; },
+      [](PacketData& p) { p[15] ^= std::byte{1}; },  // source
+      [](PacketData& p) { p[19] ^= std::byte{1}; },  // destination
+      [](PacketData& p) { p[23] ^= std::byte{1}; },  // SPI
+      [](PacketData& p) { p.back() ^= std::byte{1}; },
+  };
+  const std::vector<std::function<void(PacketData&)>> changes6{
+      [](PacketData&) {},
+      [](PacketData& p) { p[0] = std::byte{0x50}; },
+      [](PacketData& p) { p[1] ^= std::byte{kEcnCe << 4}; },
+      [](PacketData& p) { p[3] ^= std::byte{1}; },  // flow label
+      [](PacketData& p) { add16(p, 4, -16); },
+      [](PacketData& p) { add16(p, 4, 1); },
+      [](PacketData& p) { store_be16(&p[4], 7); },
+      [](PacketData& p) { p.resize(p.size() + 3); },
+      [](PacketData& p) { p.resize(39); },
+      [](PacketData& p) { p[6] = std::byte{17}; },
+      [](PacketData& p) { p[6] = std::byte{0}; },   // hop-by-hop options
+      [](PacketData& p) { p[6] = std::byte{44}; },  // a fragment
+      [](PacketData& p) { p[7] ^= std::byte{1}; },  // hop limit
+      [](PacketData& p) { p[23] ^= std::byte{1}; },
+      [](PacketData& p) { p[39] ^= std::byte{1}; },
+      [](PacketData& p) { p[43] ^= std::byte{1}; },
+      [](PacketData& p) { p.back() ^= std::byte{1}; },
+  };
+  for (const Tunnel& tunnel : tunnels()) {
+    Pair sender(tunnel);
+    const auto& changes = tunnel.outer6 ? changes6 : changes4;
+    for (const bool first : {false, true}) {
+      std::vector<PacketData> packets;
+      for (const auto& change : changes) {
+        for (const bool changed : {first, !first}) {
+          UdpPacket inner = udp(false, 100);
+          inner.traffic_class = 2;  // ECN-capable
+          auto sent = sender.west.send(make(inner));
+          ASSERT_EQ(sent.sealed.size(), 1u);
+          if (changed) change(sent.sealed[0]);
+          packets.push_back(sent.sealed[0]);
+        }
+      }
+      Pair together(tunnel);
+      const auto arrived = together.east.receive(packets);
+      Pair alone(tunnel);
+      std::vector<PacketData> expected;
+      for (const PacketData& packet : packets) {
+        for (PacketData& clear : alone.east.receive(packet)) expected.push_back(std::move(clear));
+      }
+      EXPECT_GE(expected.size(), changes.size());
+      EXPECT_EQ(arrived, expected);
+      EXPECT_EQ(together.east.moved(), alone.east.moved());
+    }
+  }
+}
+
+/// As many as are opened at once leave as one.
+TEST(TrainTest, AFullBatchOfSinglesIsNotTorn) {
+  Pair pair({});
+  auto datagram = tcp(false, 100, 0x10);
+  std::vector<PacketData> packets;
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    for (PacketData& sealed : pair.west.send(make(datagram)).sealed) packets.push_back(sealed);
+    datagram.sequence += 100;
+    ++datagram.identification;
+  }
+  EXPECT_EQ(pair.east.receive(packets).size(), kBatch);
+  EXPECT_EQ(pair.east.delivered(), std::vector<std::size_t>{kBatch});
+}
+
 TEST(TrainTest, DamageStrikesItsOwnPacketOnly) {
   const Super train = Super::of(tcp(false, 5000), 1000);
   Pair pair({});
