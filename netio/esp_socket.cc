@@ -195,10 +195,9 @@ EspSocket::EspSocket(const Options& options)
 }
 
 void EspSocket::receive(PacketPool& pool, Batch<SealedPacket>& batch) {
-  ipv6_first_ = !ipv6_first_;
-  if (ipv6_first_) receive_ipv6(pool, batch);
-  receive_ipv4(pool, batch);
-  if (!ipv6_first_) receive_ipv6(pool, batch);
+  turns_.receive(
+      batch, [&] { receive_from(Family::kIpv4, pool, batch); },
+      [&] { receive_from(Family::kIpv6, pool, batch); });
 }
 
 EspSocket::Incoming::Incoming(Family family) {
@@ -212,57 +211,61 @@ EspSocket::Incoming::Incoming(Family family) {
   }
 }
 
-void EspSocket::receive_ipv4(PacketPool& pool, Batch<SealedPacket>& batch) {
-  std::array<Buffer, kBatch> buffers;
-  Incoming& incoming = incoming_ipv4_;
-  const std::size_t count =
-      receive_into(ipv4_.get(), incoming, 0, pool, kBatch - batch.size(), buffers);
-  for (std::size_t i = 0; i < count; ++i) {
-    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, incoming.heads[i].msg_len)));
+// Each datagram gets a buffer of its own. Laying equal ones side by side, to make a train of them,
+// would gain nothing: the copy out of the kernel costs what fetching the packet from the other
+// processor's cache costs, wherever it goes; the pieces that such a message needs (the IP header
+// apart, room for a larger datagram) cost more than the buffer; and what a train saves the engine
+// it saves itself where outer headers are alike.
+void EspSocket::receive_from(Family family, PacketPool& pool, Batch<SealedPacket>& batch) {
+  const bool is_ipv4 = family == Family::kIpv4;
+  if (!is_ipv4 && !ipv6_) return;
+  const int fd = is_ipv4 ? ipv4_.get() : ipv6_.get();
+  const std::size_t offset = kHeadroom + (is_ipv4 ? 0 : kIpv6HeaderSize);
+  Incoming& incoming = is_ipv4 ? incoming_ipv4_ : incoming_ipv6_;
+  std::size_t bytes = 0;
+  std::size_t packets = 0;
+  while (bytes < kEnoughBytes) {
+    // Not more than may be wanted: preparing a message costs a few nanoseconds each.
+    const std::size_t likely = 2 * std::max(incoming.last_count, packets);
+    const std::size_t enough = (kEnoughBytes - bytes) / incoming.typical_size;
+    const std::size_t wanted =
+        std::min({likely, std::max<std::size_t>(enough, packets == 0), kBatch - batch.size()});
+    std::array<Buffer, kBatch> buffers;
+    std::size_t armed = 0;
+    for (; armed < wanted; ++armed) {
+      buffers[armed] = pool.take();
+      if (!buffers[armed]) break;
+      // With the header in front an IPv6 packet may exceed kMaxTrain by it; the buffer has room.
+      incoming.pieces[armed] = {buffers[armed].data() + offset, kMaxTrain};
+      msghdr& head = incoming.heads[armed].msg_hdr;
+      if (head.msg_name != nullptr) head.msg_namelen = sizeof incoming.names[armed];
+      if (head.msg_control != nullptr) head.msg_controllen = Incoming::kControlSize;
+    }
+    if (armed == 0) break;
+    const int got =
+        ::recvmmsg(fd, incoming.heads.data(), static_cast<unsigned>(armed), MSG_DONTWAIT, nullptr);
+    if (got <= 0) break;
+    const auto count = static_cast<std::size_t>(got);
+    for (std::size_t i = 0; i < count; ++i) {
+      bytes += incoming.heads[i].msg_len;
+      SealedPacket packet = arrived(incoming, i, std::move(buffers[i]));
+      if (packet) batch.push(std::move(packet));
+    }
+    packets += count;
+    incoming.typical_size = bytes / packets + 1;
+    if (count < armed) break;
   }
+  if (packets != 0) incoming.last_count = packets;
 }
 
-void EspSocket::receive_ipv6(PacketPool& pool, Batch<SealedPacket>& batch) {
-  if (!ipv6_) return;
-  std::array<Buffer, kBatch> buffers;
-  Incoming& incoming = incoming_ipv6_;
-  const std::size_t count =
-      receive_into(ipv6_.get(), incoming, kIpv6HeaderSize, pool, kBatch - batch.size(), buffers);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t size = incoming.heads[i].msg_len;
-    const auto outer = ipv6_header_of(incoming.heads[i].msg_hdr, incoming.names[i]);
-    if (!outer) continue;
-    engine::write_outer_header(*outer, size, buffers[i].data() + kHeadroom);
-    batch.push(received(PacketBytes(std::move(buffers[i]), kHeadroom, kIpv6HeaderSize + size)));
-  }
-}
-
-std::size_t EspSocket::receive_into(int fd, Incoming& incoming, std::size_t skip, PacketPool& pool,
-                                    std::size_t room, std::array<Buffer, kBatch>& buffers) {
-  // What comes next is probably as large as what came last.
-  if (incoming.largest != 0) {
-    room = std::min(room, std::max(kEnoughBytes / incoming.largest, std::size_t{1}));
-  }
-  std::size_t prepared = 0;
-  for (; prepared < room; ++prepared) {
-    buffers[prepared] = pool.take();
-    if (!buffers[prepared]) break;
-    // With the header in front an IPv6 packet may exceed kMaxTrain by it; the buffer has room.
-    incoming.pieces[prepared] = {buffers[prepared].data() + kHeadroom + skip, kMaxTrain};
-    msghdr& head = incoming.heads[prepared].msg_hdr;
-    if (head.msg_name != nullptr) head.msg_namelen = sizeof incoming.names[prepared];
-    if (head.msg_control != nullptr) head.msg_controllen = Incoming::kControlSize;
-  }
-  if (prepared == 0) return 0;
-  const int count =
-      ::recvmmsg(fd, incoming.heads.data(), static_cast<unsigned>(prepared), MSG_DONTWAIT, nullptr);
-  if (count <= 0) return 0;
-  incoming.largest = 0;
-  for (int i = 0; i < count; ++i) {
-    const std::size_t size = incoming.heads[static_cast<std::size_t>(i)].msg_len;
-    incoming.largest = std::max(incoming.largest, size);
-  }
-  return static_cast<std::size_t>(count);
+SealedPacket EspSocket::arrived(Incoming& incoming, std::size_t i, Buffer buffer) {
+  const std::size_t size = incoming.heads[i].msg_len;
+  msghdr& head = incoming.heads[i].msg_hdr;
+  if (head.msg_name == nullptr) return received(PacketBytes(std::move(buffer), kHeadroom, size));
+  const auto outer = ipv6_header_of(head, incoming.names[i]);
+  if (!outer) return {};
+  engine::write_outer_header(*outer, size, buffer.data() + kHeadroom);
+  return received(PacketBytes(std::move(buffer), kHeadroom, kIpv6HeaderSize + size));
 }
 
 void EspSocket::transmit(SealedPacket train) noexcept {

@@ -19,6 +19,7 @@
 #include "netio/file_descriptor.h"
 #include "netio/ports.h"
 #include "netio/sealed_datagrams.h"
+#include "netio/turns.h"
 
 namespace xfrmfs::netio {
 
@@ -54,16 +55,15 @@ class EspSocket final : public WirePort {
       std::array<std::byte, kControlSize> bytes;
     };
     std::array<Control, engine::kBatch> controls;
-    std::size_t largest = 0;  // datagram of the last call
+    std::size_t last_count = 1;    // datagrams that receive_from() got
+    std::size_t typical_size = 1;  // of them
     explicit Incoming(engine::Family family);
   };
 
-  void receive_ipv4(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
-  void receive_ipv6(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch);
-  /// Takes as many buffers as the batch has room for and points `incoming` at them, `skip` bytes
-  /// behind the head room. The number of packets that arrived.
-  std::size_t receive_into(int fd, Incoming& incoming, std::size_t skip, engine::PacketPool& pool,
-                           std::size_t room, std::array<engine::Buffer, engine::kBatch>& buffers);
+  void receive_from(engine::Family family, engine::PacketPool& pool,
+                    engine::Batch<engine::SealedPacket>& batch);
+  /// Makes a packet of message `i`; nothing if the system does not say where it was sent to.
+  static engine::SealedPacket arrived(Incoming& incoming, std::size_t i, engine::Buffer buffer);
   /// Sends what is in both queues, whose trains are not needed afterwards.
   void send_queued() noexcept;
   void send_queue(int fd, DatagramQueue& queue) noexcept;
@@ -74,7 +74,7 @@ class EspSocket final : public WirePort {
   std::array<int, 2> polled_{};
   std::size_t polled_count_ = 0;
   // The receiving thread's.
-  bool ipv6_first_ = false;  // the families take turns
+  Turns turns_;  // of the families
   Incoming incoming_ipv4_{engine::Family::kIpv4};
   Incoming incoming_ipv6_{engine::Family::kIpv6};
   // The sending thread's.
