@@ -57,7 +57,7 @@ engine::Flow flow_for(const ErouteRow& row) {
 }
 
 /// The one whose SA names the route: the innermost that is KLIPS' IP-in-IP, or else the innermost.
-const Template& naming_template(const std::vector<Template>& templates) {
+const Template& naming_template(const engine::Templates& templates) {
   const auto tunnel = std::ranges::find(templates, engine::Mode::kTunnel, &Template::mode);
   return tunnel != templates.end() ? *tunnel : templates.front();
 }

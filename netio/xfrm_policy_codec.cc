@@ -118,9 +118,9 @@ void put_template(MutableBytes at, const Template& tmpl) {
   put(at, offsetof(xfrm_user_tmpl, calgos), tmpl.compression_algorithms);
 }
 
-Decoded<std::vector<Template>> templates_of(const Attributes& attributes,
-                                            const xfrm_userpolicy_info& info) {
-  std::vector<Template> templates;
+Decoded<engine::Templates> templates_of(const Attributes& attributes,
+                                        const xfrm_userpolicy_info& info) {
+  engine::Templates templates;
   if (!attributes.has(XFRMA_TMPL)) return templates;
   const Bytes content = attributes.get(XFRMA_TMPL);
   const std::size_t count = content.size() / sizeof(xfrm_user_tmpl);

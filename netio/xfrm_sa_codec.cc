@@ -77,21 +77,21 @@ engine::CryptoParams crypto_of(const Attributes& attributes) {
   return crypto;
 }
 
-std::optional<engine::UdpEncapsulation> encapsulation_of(Family family,
-                                                         const Attributes& attributes) {
-  if (!attributes.has(XFRMA_ENCAP)) return std::nullopt;
+void read_encapsulation(Family family, const Attributes& attributes, SaParams& params) {
+  if (!attributes.has(XFRMA_ENCAP)) return;
   const auto encap = load<xfrm_encap_tmpl>(attributes.get(XFRMA_ENCAP));
-  return engine::UdpEncapsulation{.source_port = swapped(encap.encap_sport),
-                                  .destination_port = swapped(encap.encap_dport),
-                                  .original_address = address_of(family, encap.encap_oa)};
+  params.encapsulation = {.source_port = swapped(encap.encap_sport),
+                          .destination_port = swapped(encap.encap_dport)};
+  params.original_address = address_of(family, encap.encap_oa);
 }
 
-void put_encapsulation(MessageBuilder& out, const engine::UdpEncapsulation& encapsulation) {
+void put_encapsulation(MessageBuilder& out, const engine::SaConfig& params) {
   const MutableBytes content = out.attribute(XFRMA_ENCAP, sizeof(xfrm_encap_tmpl));
   put(content, offsetof(xfrm_encap_tmpl, encap_type), std::uint16_t{UDP_ENCAP_ESPINUDP});
-  put(content, offsetof(xfrm_encap_tmpl, encap_sport), swapped(encapsulation.source_port));
-  put(content, offsetof(xfrm_encap_tmpl, encap_dport), swapped(encapsulation.destination_port));
-  put_address(content, offsetof(xfrm_encap_tmpl, encap_oa), encapsulation.original_address);
+  put(content, offsetof(xfrm_encap_tmpl, encap_sport), swapped(params.encapsulation->source_port));
+  put(content, offsetof(xfrm_encap_tmpl, encap_dport),
+      swapped(params.encapsulation->destination_port));
+  put_address(content, offsetof(xfrm_encap_tmpl, encap_oa), params.original_address);
 }
 
 ReplayParams replay_of(const xfrm_usersa_info& info, const Attributes& attributes) {
@@ -188,8 +188,8 @@ Decoded<SaParams> read_sa(Bytes base, const Attributes& attributes) {
                                                                 : *family_of(info.sel.family);
   SaParams params;
   params.id = {.destination = address_of(family, info.id.daddr),
-               .spi = Spi{swapped(info.id.spi)},
                .protocol = Protocol{info.id.proto},
+               .spi = Spi{swapped(info.id.spi)},
                .mark = mark_of(attributes)};
   params.source = address_of(family, info.saddr);
   params.selector = wire::selector_of(info.sel, selector_family);
@@ -199,7 +199,7 @@ Decoded<SaParams> read_sa(Bytes base, const Attributes& attributes) {
   params.extra_flags = u32_of(attributes, XFRMA_SA_EXTRA_FLAGS);
   params.replay = replay_of(info, attributes);
   params.crypto = crypto_of(attributes);
-  params.encapsulation = encapsulation_of(family, attributes);
+  read_encapsulation(family, attributes, params);
   params.limits = wire::limits_of(info.lft);
   if (attributes.has(XFRMA_LTIME_VAL)) {
     params.usage = wire::usage_of(load<xfrm_lifetime_cur>(attributes.get(XFRMA_LTIME_VAL)));
@@ -240,8 +240,8 @@ Decoded<SpiRequest> read_spi_request(Bytes base, const Attributes& attributes) {
   SpiRequest result;
   SaParams& params = result.params;
   params.id = {.destination = address_of(*family, info.id.daddr),
-               .spi = {},
                .protocol = Protocol{info.id.proto},
+               .spi = {},
                .mark = mark_of(attributes)};
   params.source = address_of(*family, info.saddr);
   const std::uint8_t width = *family == Family::kIpv4 ? 32 : 128;
@@ -271,8 +271,8 @@ Decoded<SaId> read_sa_id(Bytes base, const Attributes& attributes) {
   const auto family = family_of(id.family);
   if (!family || *family == Family::kNone) return refuse(ESRCH);
   return SaId{.destination = address_of(*family, id.daddr),
-              .spi = Spi{swapped(id.spi)},
               .protocol = Protocol{id.proto},
+              .spi = Spi{swapped(id.spi)},
               .mark = mark_of(attributes)};
 }
 
@@ -343,7 +343,7 @@ void write_sa(MessageBuilder& out, const engine::SecurityAssociation& associatio
     put(out.attribute(XFRMA_LASTUSED, sizeof seconds), 0, seconds);
   }
   put_crypto(out, params.crypto);
-  if (params.encapsulation) put_encapsulation(out, *params.encapsulation);
+  if (params.encapsulation) put_encapsulation(out, params);
   wire::put_mark(out, params.id.mark);
   put_replay(out, replay);
   if (params.if_id != 0) out.attribute_u32(XFRMA_IF_ID, params.if_id);

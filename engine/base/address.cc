@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/base/address.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -44,13 +43,14 @@ std::string IpAddress::text() const {
 
 bool same_prefix(const IpAddress& a, const IpAddress& b, unsigned length) {
   if (a.family() != b.family()) return false;
-  const std::size_t bits = std::min<std::size_t>(length, address_size(a.family()) * 8);
-  const std::size_t whole = bits / 8;
-  if (std::memcmp(a.storage().data(), b.storage().data(), whole) != 0) return false;
-  const unsigned rest = bits % 8;
-  if (rest == 0) return true;
-  const auto mask = static_cast<std::byte>(0xffu << (8 - rest));
-  return (a.storage()[whole] & mask) == (b.storage()[whole] & mask);
+  // What is behind a family's width is zero in both.
+  const auto differ = [&](std::size_t at) {
+    return load_be64(a.storage().data() + at) ^ load_be64(b.storage().data() + at);
+  };
+  if (length == 0) return true;
+  if (length <= 64) return differ(0) >> (64 - length) == 0;
+  if (differ(0) != 0) return false;
+  return length >= 128 ? differ(8) == 0 : differ(8) >> (128 - length) == 0;
 }
 
 }  // namespace xfrmfs::engine

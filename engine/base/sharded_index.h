@@ -25,6 +25,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/base/prefetch.h"
 #include "engine/base/slab.h"
 
 namespace xfrmfs::engine {
@@ -50,14 +51,14 @@ class ShardedIndex {
   ShardedIndex(const ShardedIndex&) = delete;
   ShardedIndex& operator=(const ShardedIndex&) = delete;
 
-  /// Asks the line where a lookup of `hash` begins into the cache, and the next: a lookup goes on
-  /// until it meets a free slot, a few slots behind. Any thread.
-  void prefetch(std::uint64_t hash) const noexcept {
+  /// The line where a lookup of `hash` begins, and the next: a lookup goes on until it meets a free
+  /// slot, a few slots behind. Any thread.
+  void prefetch(std::uint64_t hash, FetchList& list) const noexcept {
     constexpr std::size_t kSlotsInLine = sizeof(Line) / sizeof(Slot);
     const Slots slots = slots_for(hash, std::memory_order_acquire);
     const std::size_t begin = position(hash) & slots.mask;
-    __builtin_prefetch(&slots.first[begin]);
-    __builtin_prefetch(&slots.first[(begin + kSlotsInLine) & slots.mask]);
+    list.add(&slots.first[begin]);
+    list.add(&slots.first[(begin + kSlotsInLine) & slots.mask]);
   }
 
   /// Calls visit(value) for what is under `hash`, and perhaps for something else, until it returns

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/base/bytes.h"
+#include "engine/base/prefetch.h"
 #include "engine/crypto/constant_time.h"
 #include "engine/crypto/ipsec_mb_burst.h"
 
@@ -56,9 +57,8 @@ class CbcSealer final : public Sealer {
     }
   }
 
-  void prefetch(std::size_t size) const noexcept override {
-    __builtin_prefetch(keys_.get());
-    single_->prefetch(size);
+  Prefetch prefetcher() const noexcept override {
+    return [](const Sealer& sealer, std::size_t, FetchList& list) noexcept { list.add(&sealer); };
   }
 
  private:

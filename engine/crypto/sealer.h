@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "engine/base/prefetch.h"
 #include "engine/base/types.h"
 
 namespace xfrmfs::engine {
@@ -69,8 +70,13 @@ class Sealer {
   /// Verifies, then decrypts in place; the ICV is judged before anything else about the text.
   /// Unless kDone, the text is undefined and must not be used.
   virtual void open(std::span<Box> run, CryptoLane* lane) noexcept = 0;
-  /// Asks for what a packet of this size needs of the keys to be in the cache soon.
-  virtual void prefetch(std::size_t /*size*/) const noexcept {}
+  /// Lists what a packet of this size needs of a sealer.
+  using Prefetch = void (*)(const Sealer& sealer, std::size_t size, FetchList& list) noexcept;
+  /// What does so for sealers of this kind. Not a virtual function: the sealer itself is still in
+  /// memory, and nobody shall wait for it.
+  virtual Prefetch prefetcher() const noexcept {
+    return [](const Sealer&, std::size_t, FetchList&) noexcept {};
+  }
 };
 
 }  // namespace xfrmfs::engine

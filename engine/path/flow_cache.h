@@ -7,22 +7,36 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "engine/base/prefetch.h"
 #include "engine/packet/flow.h"
 #include "engine/sad/sad.h"
 #include "engine/spd/spd.h"
 
 namespace xfrmfs::engine {
 
+/// Sub and main policy of a flow; null: none.
+using PolicyPair = std::array<const SecurityPolicy*, 2>;
+
+/// A packet matched them.
+inline void touch(const PolicyPair& policies, BootTime now) {
+  for (const SecurityPolicy* policy : policies) {
+    if (policy != nullptr) policy->touch(now);
+  }
+}
+
 /// The SAs that protect a flow, innermost first, and the policies that said so.
 struct Bundle {
   std::array<SecurityAssociation*, kUsableTemplates> associations{};
   std::array<bool, kUsableTemplates> was_dying{};
   std::uint32_t size = 0;
-  std::array<const SecurityPolicy*, 2> policies{};  // sub and main; null: none
+  PolicyPair policies{};
 
+  std::span<SecurityAssociation* const> used() const { return std::span(associations).first(size); }
   void add(SecurityAssociation& association) {
     was_dying[size] = association.lifetime().soft_told();
     associations[size++] = &association;
@@ -38,11 +52,6 @@ struct Bundle {
   bool same_associations(const Bundle& other) const {
     return size == other.size && associations == other.associations;
   }
-  void touch(BootTime now) const {
-    for (const SecurityPolicy* policy : policies) {
-      if (policy != nullptr) policy->touch(now);
-    }
-  }
 };
 
 template <class Verdict>
@@ -50,7 +59,7 @@ class FlowCache {
  public:
   FlowCache() : slots_(kSlots) {}
 
-  struct Slot {
+  struct alignas(kCacheLine) Slot {
     Flow flow;
     std::uint64_t epoch = 0;  // of another epoch: empty
     Verdict value;

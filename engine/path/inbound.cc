@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/path/inbound.h"
+#include "engine/base/prefetch.h"
 
 #include <algorithm>
 #include <cstring>
@@ -98,11 +99,12 @@ void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& ou
 // nesting costs rounds, not recursion.
 void Inbound::run_units() {
   const std::span<Unit> units(units_.data(), count_);
-  look_ahead();
+  const bool many = look_ahead();
   for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
   while (!std::ranges::all_of(units, &Unit::done)) {
     for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
   }
+  if (many) fetch_verdicts();
   std::size_t refused = 0;
   const Unit* last = nullptr;
   for (Unit& unit : units) {
@@ -123,8 +125,8 @@ void Inbound::run_units() {
 
 /// Packets of many SAs: what they need comes from memory while others of the batch are looked at,
 /// instead of one wait after the other for table, SA, transform and keys. A pass for each step,
-/// because a step needs what the one before has fetched.
-void Inbound::look_ahead() const {
+/// because a step needs what the one before has fetched. False: not many.
+bool Inbound::look_ahead() const {
   const auto spi_of = [](const Unit& unit) { return Spi{load_be32(unit.packet.data())}; };
   std::array<const Unit*, kUnits> ahead;
   std::size_t count = 0;
@@ -133,27 +135,48 @@ void Inbound::look_ahead() const {
     if (count != 0 && spi_of(*ahead[count - 1]) == spi_of(unit)) continue;
     ahead[count++] = &unit;
   }
-  if (count < 2) return;
+  if (count < 2) return false;
   const std::span<const Unit* const> units(ahead.data(), count);
   const SadView& sad = context_->snapshot().sad;
+  FetchList list;
   for (const Unit* unit : units) {
-    sad.prefetch(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
+    sad.prefetch(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp, list);
   }
+  list.fetch();
+  struct Found {
+    const SecurityAssociation* association;
+    std::size_t size;  // of the packet
+  };
+  std::array<Found, kUnits> found;
+  std::size_t used = 0;
   for (const Unit* unit : units) {
-    sad.prefetch_association(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
+    const auto* association = sad.prefetch_association(unit->outer->header.destination,
+                                                       spi_of(*unit), Protocol::kEsp, list);
+    if (association != nullptr) found[used++] = {association, unit->packet.size()};
   }
-  std::array<const Transform*, kUnits> transforms;
-  std::array<std::size_t, kUnits> sizes;
-  std::size_t found = 0;
-  for (const Unit* unit : units) {
-    const auto* association =
-        sad.find(kNoMark, unit->outer->header.destination, spi_of(*unit), Protocol::kEsp);
-    if (association == nullptr || association->transform() == nullptr) continue;
-    transforms[found] = association->transform();
-    sizes[found] = unit->packet.size();
-    __builtin_prefetch(transforms[found++]);
+  list.fetch();
+  const auto each_transform = [&](auto&& visit) {
+    for (const auto& [association, size] : std::span(found).first(used)) {
+      if (association->transform() != nullptr) visit(*association->transform(), size);
+    }
+    list.fetch();
+  };
+  each_transform([&](const Transform& transform, std::size_t) { list.add(&transform); });
+  each_transform([&](const Transform& transform, std::size_t size) {
+    transform.prefetch(context_->lane(), size, list);
+  });
+  return true;
+}
+
+/// The same for the places of what came out in the cache of verdicts, which is not small either.
+void Inbound::fetch_verdicts() {
+  FetchList list;
+  for (const Unit& unit : std::span(units_).first(count_)) {
+    if (unit.dropped) continue;
+    const auto& slot = cache_.slot(flow_of(unit.inner.header, unit.packet));
+    list.add(&slot, sizeof slot);
   }
-  for (std::size_t i = 0; i < found; ++i) transforms[i]->prefetch(context_->lane(), sizes[i]);
+  list.fetch();
 }
 
 /// Takes one transform off consecutive packets of one SA, from `begin` on. Returns the first packet

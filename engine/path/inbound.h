@@ -14,8 +14,8 @@
 #include <memory>
 
 #include "engine/datapath.h"
-#include "engine/path/joiner.h"
 #include "engine/path/flow_cache.h"
+#include "engine/path/joiner.h"
 #include "engine/path/lane_context.h"
 #include "engine/path/mode.h"
 
@@ -77,7 +77,8 @@ class Inbound final : public InboundPath {
 
   void take(MutableBytes train, std::size_t segment_size, const Outer& outer);
   void run_units();
-  void look_ahead() const;
+  bool look_ahead() const;
+  void fetch_verdicts();
   std::size_t open_run(std::size_t begin);
   std::expected<SecurityAssociation*, Mib> find_association(const Unit& unit);
   std::expected<SeqNo, Mib> may_open(SecurityAssociation& association, const Unit& unit,

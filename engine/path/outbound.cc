@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/path/outbound.h"
+#include "engine/base/prefetch.h"
 
 #include <algorithm>
 #include <cstring>
@@ -50,6 +51,7 @@ void Outbound::process(Batch<ClearPacket>& batch, PacketPool& spare, WireSink& w
   wire_ = &wire;
   replies_ = &replies;
   dropped_.fill(false);
+  look_ahead();
   for (std::size_t begin = 0; begin < batch.size();) {
     if (batch[begin].cut() != Cut::kWhole) {
       seal_train(batch[begin]);
@@ -66,6 +68,116 @@ void Outbound::process(Batch<ClearPacket>& batch, PacketPool& spare, WireSink& w
   batch_ = nullptr;
 }
 
+/// Reads all headers, and decides about many flows side by side: what they need comes from memory
+/// while others of the batch are looked at, instead of one wait after the other for policy, table,
+/// SA, transform and keys. A pass for each step, because a step needs what the one before has
+/// fetched.
+void Outbound::look_ahead() {
+  std::array<Ahead*, kBatch> flows;  // each differs from the one before
+  std::size_t count = 0;
+  FetchList list;
+  const Ahead* last = nullptr;
+  for (std::size_t i = 0; i < batch_->size(); ++i) {
+    const ClearPacket& packet = (*batch_)[i];
+    if (packet.cut() != Cut::kWhole) continue;
+    Ahead& ahead = ahead_[i];
+    if (!parse_ip_header(packet.bytes(), ahead.header)) {
+      drop(i, Mib::kOutError);
+      continue;
+    }
+    ahead.flow = flow_of(ahead.header, packet.bytes());
+    if (last != nullptr && last->flow == ahead.flow) {
+      ahead.slot = last->slot;
+    } else {
+      ahead.slot = &cache_.slot(ahead.flow);
+      list.add(ahead.slot, sizeof *ahead.slot);
+      flows[count++] = &ahead;
+    }
+    last = &ahead;
+  }
+  if (count < 2) return;
+  list.fetch();
+
+  std::array<Ahead*, kBatch> unknown;
+  std::size_t unknown_count = 0;
+  for (Ahead* ahead : std::span(flows).first(count)) {
+    if (!cache_.holds(*ahead->slot, ahead->flow)) {
+      unknown[unknown_count++] = ahead;
+      continue;
+    }
+    for (const auto* association : ahead->slot->value.used()) association->prefetch_outbound(list);
+  }
+  list.fetch();
+  decide_ahead(std::span(unknown).first(unknown_count), list);
+  fetch_keys(std::span(flows).first(count), list);
+}
+
+/// What is decided now goes into the cache, as if a packet had come before: its turn finds it
+/// there, or, if it is not fresh any more, decides again.
+void Outbound::decide_ahead(std::span<Ahead* const> unknown, FetchList& list) {
+  if (unknown.empty()) return;
+  const auto& [sad, spd] = std::tie(context_->snapshot().sad, context_->snapshot().spd);
+  for (const Ahead* ahead : unknown) {
+    spd.prefetch(Direction::kOut, ahead->flow, kNoMark, kNoIfId, list);
+  }
+  list.fetch();
+  for (const Ahead* ahead : unknown) {
+    spd.prefetch_policies(Direction::kOut, ahead->flow, kNoMark, kNoIfId, list);
+  }
+  list.fetch();
+  std::array<PolicyPair, kBatch> found;
+  const auto each_template = [&](auto&& visit) {
+    for (std::size_t i = 0; i < unknown.size(); ++i) {
+      for (const SecurityPolicy* policy : found[i]) {
+        if (policy == nullptr) continue;
+        for (const Template& tmpl : policy->params().templates) visit(tmpl, unknown[i]->flow);
+      }
+    }
+    list.fetch();
+  };
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    found[i] = find_policies(unknown[i]->flow);
+    for (const SecurityPolicy* policy : found[i]) {
+      if (policy != nullptr) list.add(policy->params().templates.data());
+    }
+  }
+  list.fetch();
+  each_template([&](const Template& tmpl, const Flow& flow) { sad.prefetch(tmpl, flow, list); });
+  each_template(
+      [&](const Template& tmpl, const Flow& flow) { sad.prefetch_association(tmpl, flow, list); });
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    const Ahead& ahead = *unknown[i];
+    if (const auto bundle = resolve(ahead.flow, found[i])) {
+      cache_.put(*ahead.slot, ahead.flow, *bundle);
+    }
+  }
+}
+
+void Outbound::fetch_keys(std::span<Ahead* const> ahead, FetchList& list) const {
+  struct Key {
+    const Transform* transform;
+    std::size_t size;  // of the packet
+  };
+  std::array<Key, kBatch> keys;
+  std::size_t count = 0;
+  const SecurityAssociation* last = nullptr;
+  for (const Ahead* one : ahead) {
+    if (!cache_.holds(*one->slot, one->flow)) continue;
+    for (const auto* association : one->slot->value.used()) {
+      if (association == last || association->transform() == nullptr || count == kBatch) continue;
+      last = association;
+      keys[count++] = {association->transform(), one->header.total_size};
+      list.add(association->transform());
+    }
+  }
+  if (count < 2) return;
+  list.fetch();
+  for (const auto& [transform, size] : std::span(keys).first(count)) {
+    transform->prefetch(context_->lane(), size, list);
+  }
+  list.fetch();
+}
+
 /// Classifies from `begin` on; run_ becomes the bundle of the first packet that is not dropped.
 /// Returns the first packet that does not belong to the run.
 std::size_t Outbound::collect_run(std::size_t begin) {
@@ -74,19 +186,15 @@ std::size_t Outbound::collect_run(std::size_t begin) {
     ClearPacket& packet = (*batch_)[i];
     if (packet.cut() != Cut::kWhole) return i;
     if (dropped_[i]) continue;  // already, in front of an expiry
-    const auto header = parse_ip_header(packet.bytes());
-    if (!header) {
-      drop(i, Mib::kOutError);
-      continue;
-    }
-    const auto bundle = classify(*header, packet.bytes());
+    const auto& [header, flow, slot] = ahead_[i];
+    const auto bundle = classify(header, packet.bytes(), flow, *slot);
     if (!bundle) {
       drop(i, bundle.error());
       continue;
     }
     std::size_t inner_mtu = 0;
-    if (const auto fit = fits(*header, header->total_size, **bundle, inner_mtu); !fit) {
-      answer_too_big(packet, *header, inner_mtu);
+    if (const auto fit = fits(header, header.total_size, **bundle, inner_mtu); !fit) {
+      answer_too_big(packet, header, inner_mtu);
       drop(i, fit.error());
       continue;
     }
@@ -95,8 +203,8 @@ std::size_t Outbound::collect_run(std::size_t begin) {
     } else if (!run_.same_associations(**bundle)) {
       return i;
     }
-    packet.reframe(packet.data(), header->total_size);
-    inner_[i] = InnerFacts::of(*header);
+    packet.reframe(packet.data(), header.total_size);
+    inner_[i] = InnerFacts::of(header);
   }
   return batch_->size();
 }
@@ -104,8 +212,22 @@ std::size_t Outbound::collect_run(std::size_t begin) {
 /// The SAs that protect a packet. The result is valid until the next call.
 std::expected<const Bundle*, Mib> Outbound::classify(const IpHeader& header, Bytes packet) {
   const Flow flow = flow_of(header, packet);
+  return classify(header, packet, flow, cache_.slot(flow));
+}
+
+/// The same, where flow and slot are known. From the cache while it is fresh.
+std::expected<const Bundle*, Mib> Outbound::classify(const IpHeader& header, Bytes packet,
+                                                     const Flow& flow, Slot& slot) {
   if (is_own_output(flow, packet, header)) return std::unexpected(Mib::kOutBundleGenError);
-  return protect(flow);
+  if (!cache_.holds(slot, flow) || !slot.value.is_fresh()) {
+    const PolicyPair policies = find_policies(flow);
+    touch(policies, now_);
+    const auto bundle = resolve(flow, policies);
+    if (!bundle) return std::unexpected(bundle.error());
+    cache_.put(slot, flow, *bundle);
+  }
+  touch(slot.value.policies, now_);
+  return &slot.value;
 }
 
 /// True if this is a packet that we sealed and the host routed back to us: the route to the tunnel
@@ -117,9 +239,10 @@ bool Outbound::is_own_output(const Flow& flow, Bytes packet, const IpHeader& hea
       packet.size() < at + 4) {
     return false;
   }
+  const SadView& sad = context_->snapshot().sad;
+  if (udp && !sad.may_encapsulate(flow.source_port, flow.destination_port)) return false;
   const Spi spi{load_be32(packet.data() + at)};
-  const auto* association =
-      context_->snapshot().sad.find(kNoMark, flow.destination, spi, Protocol::kEsp);
+  const auto* association = sad.find(kNoMark, flow.destination, spi, Protocol::kEsp);
   if (association == nullptr || association->params().source != flow.source) return false;
   const auto& encapsulation = association->params().encapsulation;
   return udp ? encapsulation && encapsulation->source_port == flow.source_port &&
@@ -127,27 +250,21 @@ bool Outbound::is_own_output(const Flow& flow, Bytes packet, const IpHeader& hea
              : !encapsulation;
 }
 
-/// The bundle for a flow, from the cache while it is fresh.
-std::expected<const Bundle*, Mib> Outbound::protect(const Flow& flow) {
-  auto& slot = cache_.slot(flow);
-  if (!cache_.holds(slot, flow) || !slot.value.is_fresh()) {
-    const auto bundle = resolve(flow);
-    if (!bundle) return std::unexpected(bundle.error());
-    cache_.put(slot, flow, *bundle);
+PolicyPair Outbound::find_policies(const Flow& flow) const {
+  const SpdView& spd = context_->snapshot().spd;
+  PolicyPair policies{spd.find(Direction::kOut, PolicyType::kSub, flow, kNoMark, kNoIfId)};
+  auto& [sub, main] = policies;
+  if (sub == nullptr || sub->params().action == PolicyAction::kAllow) {
+    main = spd.find(Direction::kOut, PolicyType::kMain, flow, kNoMark, kNoIfId);
   }
-  slot.value.touch(now_);
-  return &slot.value;
+  return policies;
 }
 
-/// Policy, then an SA for each of its templates.
-std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow) const {
+/// An SA for each template of the flow's policies.
+std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow, const PolicyPair& policies) const {
   const Snapshot& snapshot = context_->snapshot();
-  Bundle bundle;
-  auto& [sub, main] = bundle.policies;
-  sub = snapshot.spd.find(Direction::kOut, PolicyType::kSub, flow, kNoMark, kNoIfId);
-  if (sub == nullptr || sub->params().action == PolicyAction::kAllow) {
-    main = snapshot.spd.find(Direction::kOut, PolicyType::kMain, flow, kNoMark, kNoIfId);
-  }
+  Bundle bundle{.policies = policies};
+  const auto& [sub, main] = policies;
   if (sub == nullptr && main == nullptr) {
     return std::unexpected(snapshot.defaults[Direction::kOut] == DefaultAction::kBlock
                                ? Mib::kOutDefaultBlock
@@ -157,7 +274,6 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow) const {
   bool blocked = false;
   for (const SecurityPolicy* policy : bundle.policies) {
     if (policy == nullptr) continue;
-    policy->touch(now_);
     blocked |= policy->params().action == PolicyAction::kBlock;
     templates += policy->params().templates.size();
   }

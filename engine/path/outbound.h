@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <span>
 
 #include "engine/datapath.h"
 #include "engine/packet/segments.h"
@@ -39,11 +40,21 @@ class Outbound final : public OutboundPath {
     bool expired = false;  // by a limit: met by the packet behind them
   };
 
+  using Slot = FlowCache<Bundle>::Slot;
+  /// A single packet of the batch, before its turn.
+  struct Ahead {
+    IpHeader header;
+    Flow flow;
+    Slot* slot = nullptr;  // of the flow
+  };
+
   // Both kinds.
   std::expected<const Bundle*, Mib> classify(const IpHeader& header, Bytes packet);
+  std::expected<const Bundle*, Mib> classify(const IpHeader& header, Bytes packet, const Flow& flow,
+                                             Slot& slot);
   bool is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const;
-  std::expected<const Bundle*, Mib> protect(const Flow& flow);
-  std::expected<Bundle, Mib> resolve(const Flow& flow) const;
+  PolicyPair find_policies(const Flow& flow) const;
+  std::expected<Bundle, Mib> resolve(const Flow& flow, const PolicyPair& policies) const;
   std::expected<void, Mib> fits(const IpHeader& header, std::size_t size, const Bundle& bundle,
                                 std::size_t& inner_mtu) const;
   void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu);
@@ -52,6 +63,9 @@ class Outbound final : public OutboundPath {
                   SizesOf&& sizes_of);
 
   // Single packets, of the batch in work.
+  void look_ahead();
+  void decide_ahead(std::span<Ahead* const> unknown, FetchList& list);
+  void fetch_keys(std::span<Ahead* const> ahead, FetchList& list) const;
   std::size_t collect_run(std::size_t begin);
   std::size_t seal_run(std::size_t first, std::size_t last);
   std::size_t apply(SecurityAssociation& association, std::size_t first, std::size_t last,
@@ -89,6 +103,7 @@ class Outbound final : public OutboundPath {
   WireSink* wire_ = nullptr;
   ClearSink* replies_ = nullptr;
   Bundle run_;  // of the run in work; empty: none
+  std::array<Ahead, kBatch> ahead_;
   std::array<InnerFacts, kBatch> inner_;
   std::array<SealItem, kBatch> items_;
   std::array<std::size_t, kBatch> item_of_;  // items_[k] is packet item_of_[k]

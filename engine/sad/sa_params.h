@@ -23,8 +23,8 @@ namespace xfrmfs::engine {
 /// What names an SA: another source does not make another SA (RFC 4301 §4.1).
 struct SaId {
   IpAddress destination;
-  Spi spi{};
   Protocol protocol = Protocol::kEsp;
+  Spi spi{};
   Mark mark{};
 
   bool operator==(const SaId&) const = default;
@@ -67,15 +67,15 @@ struct ReplayParams {
 struct UdpEncapsulation {
   std::uint16_t source_port = 0;
   std::uint16_t destination_port = 0;
-  IpAddress original_address{};  // kept and shown; for transport mode behind a NAT
 
   bool operator==(const UdpEncapsulation&) const = default;
 };
 
 struct SaConfig {
-  // Every packet looks at these: one cache line, see SecurityAssociation.
+  // Every packet looks at these: two cache lines, see SecurityAssociation.
   SaId id;
   Reqid reqid{};
+  std::uint32_t if_id = 0;
   Mode mode = Mode::kTunnel;
   std::uint8_t flags = 0;  // SaFlag
   IpAddress source;
@@ -83,13 +83,14 @@ struct SaConfig {
 
   Selector selector;
   std::optional<UdpEncapsulation> encapsulation;
-  std::uint32_t if_id = 0;
+
+  IpAddress original_address;  // of encapsulation: kept and shown; for transport mode behind a NAT
   std::uint32_t acquire_sequence = 0;  // the requester's seq; ties a larval SA to its ACQUIRE
   CryptoParams crypto;
 
   Family family() const { return id.destination.family(); }
 };
-static_assert(offsetof(SaConfig, selector) == 64);
+static_assert(offsetof(SaConfig, selector) == 64 && offsetof(SaConfig, original_address) <= 128);
 
 struct SaParams : SaConfig {
   ReplayParams replay;

@@ -26,6 +26,11 @@ std::uint64_t spi_hash(Protocol protocol, Spi spi) {
   return product ^ product >> 32;
 }
 
+/// Where the SA that a template wants for this flow leads to.
+const IpAddress& remote_of(const Template& tmpl, const Flow& flow) {
+  return tmpl.mode == Mode::kTransport ? flow.destination : tmpl.destination;
+}
+
 bool source_fits(const IpAddress& wanted, const IpAddress& source) {
   return wanted == source || wanted.is_any() || source.is_any();
 }
@@ -79,26 +84,53 @@ SecurityAssociation* SadView::find(std::uint32_t packet_mark, const IpAddress& d
   return best;
 }
 
-void SadView::prefetch(const IpAddress& destination, Spi spi, Protocol protocol) const noexcept {
-  if (tables_ != nullptr) tables_->by_id.prefetch(tables_->id_hash(destination, spi, protocol));
+void SadView::prefetch(const IpAddress& destination, Spi spi, Protocol protocol,
+                       FetchList& list) const noexcept {
+  if (tables_ == nullptr) return;
+  tables_->by_id.prefetch(tables_->id_hash(destination, spi, protocol), list);
 }
 
-void SadView::prefetch_association(const IpAddress& destination, Spi spi,
-                                   Protocol protocol) const noexcept {
-  if (tables_ == nullptr) return;
+const SecurityAssociation* SadView::prefetch_association(const IpAddress& destination, Spi spi,
+                                                         Protocol protocol,
+                                                         FetchList& list) const noexcept {
+  const SecurityAssociation* first = nullptr;
+  if (tables_ == nullptr) return first;
   tables_->by_id.visit(tables_->id_hash(destination, spi, protocol),
-                       [](const SecurityAssociation* association) {
-                         association->prefetch();
+                       [&](const SecurityAssociation* association) {
+                         first = association;
                          return false;
                        });
+  if (first != nullptr) first->prefetch_inbound(list);
+  return first;
+}
+
+void SadView::prefetch(const Template& tmpl, const Flow& flow, FetchList& list) const noexcept {
+  if (tables_ == nullptr) return;
+  const IpAddress& remote = remote_of(tmpl, flow);
+  if (tmpl.spi != Spi{}) return prefetch(remote, tmpl.spi, tmpl.protocol, list);
+  tables_->youngest.prefetch(tables_->group_hash(remote, tmpl.reqid, tmpl.protocol), list);
+}
+
+void SadView::prefetch_association(const Template& tmpl, const Flow& flow,
+                                   FetchList& list) const noexcept {
+  if (tables_ == nullptr) return;
+  const IpAddress& remote = remote_of(tmpl, flow);
+  const auto add_first = [&](const SecurityAssociation* association) {
+    association->prefetch_outbound(list);
+    return false;
+  };
+  if (tmpl.spi != Spi{}) {
+    tables_->by_id.visit(tables_->id_hash(remote, tmpl.spi, tmpl.protocol), add_first);
+  } else {
+    tables_->youngest.visit(tables_->group_hash(remote, tmpl.reqid, tmpl.protocol), add_first);
+  }
 }
 
 SadView::Choice SadView::choose(const Template& tmpl, const Flow& flow, std::uint32_t packet_mark,
                                 std::uint32_t if_id) const {
   if (tables_ == nullptr) return {};
-  const bool transport = tmpl.mode == Mode::kTransport;
-  const IpAddress& remote = transport ? flow.destination : tmpl.destination;
-  const IpAddress& local = transport ? flow.source : tmpl.source;
+  const IpAddress& remote = remote_of(tmpl, flow);
+  const IpAddress& local = tmpl.mode == Mode::kTransport ? flow.source : tmpl.source;
   SecurityAssociation* ready = nullptr;
   SecurityAssociation* dying = nullptr;
 
@@ -125,11 +157,12 @@ SadView::Choice SadView::choose(const Template& tmpl, const Flow& flow, std::uin
   } else {
     const std::uint64_t group = tables_->group_hash(remote, tmpl.reqid, tmpl.protocol);
     tables_->youngest.visit(group, [&](SecurityAssociation* association) {
-      for (; association != nullptr && ready == nullptr;
-           association = association->older_.load(std::memory_order_acquire)) {
+      while (association != nullptr) {
         consider(association);
+        if (ready != nullptr) return false;  // and the way to the next, in memory, is not asked for
+        association = association->older_.load(std::memory_order_acquire);
       }
-      return ready == nullptr;
+      return true;
     });
   }
 
@@ -149,6 +182,9 @@ void Sad::insert(const SaPtr& association, Garbage& garbage) {
   SecurityAssociation* const young = association.get();
   if (young->id().spi != Spi{}) {
     tables_->by_id.insert(tables_->id_hash(*young), young, garbage);
+  }
+  if (const auto& encapsulation = young->params().encapsulation) {
+    tables_->encapsulations.add(encapsulation->source_port, encapsulation->destination_port);
   }
   const std::uint64_t group = tables_->group_hash(*young);
   SecurityAssociation* const older = tables_->youngest.get(group);

@@ -18,6 +18,9 @@
 
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -41,11 +44,21 @@ class SadView {
   SecurityAssociation* find(std::uint32_t packet_mark, const IpAddress& destination, Spi spi,
                             Protocol protocol) const;
 
-  /// For whoever has several packets to find SAs for: asks the table's line into the cache, and,
-  /// when that has come, what the packet will touch of the SA. Neither waits for memory.
-  void prefetch(const IpAddress& destination, Spi spi, Protocol protocol) const noexcept;
-  void prefetch_association(const IpAddress& destination, Spi spi,
-                            Protocol protocol) const noexcept;
+  /// For whoever has several packets to find SAs for: the table's lines; and, when they have come,
+  /// what the packet will touch of the SA. Before find(), and before choose().
+  void prefetch(const IpAddress& destination, Spi spi, Protocol protocol,
+                FetchList& list) const noexcept;
+  /// Returns an SA that find() may find, mostly does; null: there is none.
+  const SecurityAssociation* prefetch_association(const IpAddress& destination, Spi spi,
+                                                  Protocol protocol,
+                                                  FetchList& list) const noexcept;
+  void prefetch(const Template& tmpl, const Flow& flow, FetchList& list) const noexcept;
+  void prefetch_association(const Template& tmpl, const Flow& flow, FetchList& list) const noexcept;
+
+  /// False: no SA encapsulates in UDP between these ports. True: one might.
+  bool may_encapsulate(std::uint16_t source_port, std::uint16_t destination_port) const {
+    return tables_ != nullptr && tables_->encapsulations.may_have(source_port, destination_port);
+  }
 
   struct Choice {
     SecurityAssociation* association = nullptr;  // null: none is usable now
@@ -62,6 +75,33 @@ class SadView {
  private:
   friend class Sad;
 
+  /// Which ports SAs encapsulate between: a set that only grows, with false positives. It is asked
+  /// for every UDP packet that leaves.
+  class PortPairs {
+   public:
+    void add(std::uint16_t source, std::uint16_t destination) {
+      const auto [word, bit] = place(source, destination);
+      words_[word].fetch_or(bit, std::memory_order_relaxed);  // released with the view
+    }
+    bool may_have(std::uint16_t source, std::uint16_t destination) const {
+      const auto [word, bit] = place(source, destination);
+      return (words_[word].load(std::memory_order_relaxed) & bit) != 0;
+    }
+
+   private:
+    struct Place {
+      std::size_t word;
+      std::uint64_t bit;
+    };
+    static Place place(std::uint16_t source, std::uint16_t destination) {
+      const std::uint32_t sum =
+          (std::uint32_t{source} << 16 | destination) * std::uint32_t{0x9e3779b1};
+      return {.word = sum >> 29, .bit = std::uint64_t{1} << (sum >> 23 & 63)};
+    }
+
+    std::array<std::atomic<std::uint64_t>, 8> words_{};
+  };
+
   struct Tables {
     explicit Tables(std::uint64_t s) : seed(s) {}
 
@@ -71,6 +111,7 @@ class SadView {
     std::uint64_t group_hash(const SecurityAssociation& association) const;
 
     const std::uint64_t seed;
+    PortPairs encapsulations;
     /// One but for marks under the hash of destination, SPI and protocol.
     ShardedIndex<SecurityAssociation*> by_id;
     /// Under the hash of destination, reqid and protocol, linked from young to old.

@@ -5,8 +5,10 @@
 //
 //   line 0    transform, sequence, state, serial, what was used      every packet
 //   line 1-2  limits, times; replay window (end of line 2)           inbound
-//   line 3    id, reqid, mode, flags, source                         every packet
-//   line 4    selector; behind it what only listings want
+//   line 3    id, reqid, if_id, mode, flags, source                  every packet
+//   line 4    selector, encapsulation                                every packet
+//
+// Behind it is what only listings want.
 
 #pragma once
 
@@ -18,6 +20,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/control_error.h"
+#include "engine/base/prefetch.h"
 #include "engine/base/settings.h"
 #include "engine/sad/lifetime.h"
 #include "engine/sad/replay_window.h"
@@ -69,12 +72,13 @@ class alignas(64) SecurityAssociation {
   /// Replay state of both directions, as the control protocol reports it.
   ReplayParams replay_state() const;
   SaStatistics statistics() const;
-  /// Asks what a packet will touch into the cache.
-  void prefetch() const noexcept {
-    const auto* line = reinterpret_cast<const std::byte*>(this);
-    __builtin_prefetch(line, 1);
-    __builtin_prefetch(line + 2 * kCacheLine, 1);
-    __builtin_prefetch(line + 3 * kCacheLine);
+  /// What a packet will touch: one that arrives, one that leaves.
+  void prefetch_inbound(FetchList& list) const noexcept {
+    prefetch_outbound(list);
+    list.add(line(2));
+  }
+  void prefetch_outbound(FetchList& list) const noexcept {
+    for (const std::size_t i : {0u, 3u, 4u}) list.add(line(i));
   }
   void count(ReplayFailure failure);
   void count_integrity_failure() { integrity_failed_.fetch_add(1, std::memory_order_relaxed); }
@@ -86,7 +90,9 @@ class alignas(64) SecurityAssociation {
   friend class Sad;
   friend class SadView;
 
-  static constexpr std::size_t kCacheLine = 64;
+  const std::byte* line(std::size_t i) const {
+    return reinterpret_cast<const std::byte*>(this) + i * kCacheLine;
+  }
 
   const std::unique_ptr<Transform> transform_;
   [[no_unique_address]] Sequence sequence_;

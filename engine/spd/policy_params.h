@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "engine/base/types.h"
 #include "engine/sad/lifetime.h"
@@ -20,18 +19,20 @@ enum class PolicyAction : std::uint8_t { kAllow = 0, kBlock = 1 };
 enum class PolicyType : std::uint8_t { kMain = 0, kSub = 1 };
 
 struct PolicyParams {
+  // A lookup looks at these: they lie together, see SecurityPolicy.
   Direction direction = Direction::kOut;
-  Selector selector;
   PolicyType type = PolicyType::kMain;
   PolicyAction action = PolicyAction::kAllow;
+  Selector selector;
   Mark mark;
   std::uint32_t if_id = 0;
+  Templates templates;
+
   std::uint32_t priority = 0;  // lower decides first; equal: the older
   std::uint32_t index = 0;     // 0: the engine gives one; low three bits are the direction
   std::uint8_t flags = 0;
   std::uint8_t share = 0;
   LifetimeLimits limits;  // only the seconds have an effect
-  std::vector<Template> templates;
 };
 
 }  // namespace xfrmfs::engine

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <span>
 #include <utility>
 
 #include "engine/base/mix.h"
@@ -51,6 +52,31 @@ const SecurityPolicy* SpdView::find(Direction direction, PolicyType type, const 
     });
   }
   return found;
+}
+
+template <class Visit>
+void SpdView::each_hash_ahead(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                              std::uint32_t if_id, Visit&& visit) const {
+  for (const PolicyType type : {PolicyType::kSub, PolicyType::kMain}) {
+    const auto* shapes = table(direction, type).shapes.get();
+    if (shapes == nullptr) continue;
+    for (const Shape& shape : std::span(*shapes).first(std::min(shapes->size(), kShapesAhead))) {
+      if (shape.flow.admits(flow)) visit(shape.flow.hash(shape.seed, flow, packet_mark, if_id));
+    }
+  }
+}
+
+void SpdView::prefetch(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                       std::uint32_t if_id, FetchList& list) const noexcept {
+  each_hash_ahead(direction, flow, packet_mark, if_id,
+                  [&](std::uint64_t hash) { index_->policies.prefetch(hash, list); });
+}
+
+void SpdView::prefetch_policies(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                                std::uint32_t if_id, FetchList& list) const noexcept {
+  each_hash_ahead(direction, flow, packet_mark, if_id, [&](std::uint64_t hash) {
+    if (const SecurityPolicy* first = index_->policies.get(hash)) first->prefetch(list);
+  });
 }
 
 std::size_t SpdView::size(Direction direction) const {

@@ -21,6 +21,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <limits>
@@ -32,6 +33,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/persistent_map.h"
+#include "engine/base/prefetch.h"
 #include "engine/base/sharded_index.h"
 #include "engine/packet/flow.h"
 #include "engine/spd/flow_shape.h"
@@ -39,7 +41,8 @@
 
 namespace xfrmfs::engine {
 
-/// A policy in the database. Any thread; the parameters never change.
+/// A policy in the database. Any thread; the parameters never change. Among many policies, the next
+/// packet's is in no cache: what a lookup touches comes first.
 class SecurityPolicy {
  public:
   SecurityPolicy(PolicyParams params, std::uint64_t serial, BootTime now, WallTime wall_now)
@@ -64,17 +67,24 @@ class SecurityPolicy {
   friend class Spd;
   friend class SpdView;
 
+  /// What a lookup and its packet will touch.
+  void prefetch(FetchList& list) const noexcept {
+    const auto* const begin = reinterpret_cast<const std::byte*>(this);
+    const auto* const end = reinterpret_cast<const std::byte*>(&params_.templates + 1);
+    list.add(begin, static_cast<std::size_t>(end - begin));
+  }
+
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
-  // For Spd and its readers; a lookup touches these and the head of the parameters.
+  // For Spd and its readers.
   mutable std::atomic<const SecurityPolicy*> next_{nullptr};  // in the same place of the index
   mutable std::atomic<std::uint64_t> gone_{kNever};           // serial at which it was removed
   mutable std::uint64_t order_ = 0;                           // its turn: priority, then age
   const std::uint64_t serial_;
+  mutable std::atomic<std::int64_t> last_used_ns_{0};
   const PolicyParams params_;
   const BootTime added_at_;
   const WallTime added_wall_;
-  mutable std::atomic<std::int64_t> last_used_ns_{0};
 };
 
 using PolicyPtr = std::shared_ptr<const SecurityPolicy>;
@@ -84,6 +94,13 @@ class SpdView {
   /// The policy that decides: sub policies have a table of their own. Null: none matches.
   const SecurityPolicy* find(Direction direction, PolicyType type, const Flow& flow,
                              std::uint32_t packet_mark, std::uint32_t if_id) const;
+
+  /// For whoever has several flows to find policies for, of both types: the index's lines; and,
+  /// when they have come, the policies that are there.
+  void prefetch(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                std::uint32_t if_id, FetchList& list) const noexcept;
+  void prefetch_policies(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                         std::uint32_t if_id, FetchList& list) const noexcept;
 
   /// In the order in which they are asked.
   template <class Visit>
@@ -117,7 +134,13 @@ class SpdView {
   };
 
   static constexpr std::uint64_t kWriter = std::numeric_limits<std::uint64_t>::max();
+  /// A search rarely gets further than this: more is not fetched for it.
+  static constexpr std::size_t kShapesAhead = 4;
 
+  /// Calls visit(hash) for the shapes of a flow that are asked first.
+  template <class Visit>
+  void each_hash_ahead(Direction direction, const Flow& flow, std::uint32_t packet_mark,
+                       std::uint32_t if_id, Visit&& visit) const;
   bool sees(const SecurityPolicy& policy) const {
     return policy.serial_ < end_ && policy.gone_.load(std::memory_order_relaxed) >= end_;
   }

@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "engine/base/address.h"
+#include "engine/base/slab.h"
 #include "engine/base/types.h"
 
 namespace xfrmfs::engine {
@@ -28,6 +30,9 @@ struct Template {
 
   bool operator==(const Template&) const = default;
 };
+
+/// In a slab: among many policies, the next packet's is in no cache.
+using Templates = std::vector<Template, SlabAllocator<Template>>;
 
 /// More can be configured, and make the policy unusable, exactly as in the kernel.
 inline constexpr std::size_t kMaxTemplates = 6;

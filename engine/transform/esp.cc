@@ -34,15 +34,20 @@ std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool exte
     iv_offset = IvOffset{load_be64(random.data())};
   }
   std::unique_ptr<Esp> esp(new Esp(spi, **factory, *iv_offset));
+  const Sealer* last = nullptr;
   bool made = true;
+  const auto keep = [&](std::unique_ptr<Sealer>& place, std::unique_ptr<Sealer> sealer) {
+    place = std::move(sealer);
+    last = place.get();
+    made = made && last != nullptr;
+  };
   if ((*factory)->stateless()) {
-    made = esp->add_sealer((*factory)->make_sealer(extended));
-    esp->shared_ = esp->sealers_.back().get();
+    keep(esp->shared_, (*factory)->make_sealer(extended));
   } else {
-    esp->sealers_.reserve(std::size_t{2} * lanes);
-    for (unsigned lane = 0; lane < lanes && made; ++lane) {
-      made = esp->add_sealer((*factory)->make_sealer(extended)) &&
-             esp->add_sealer((*factory)->make_opener(extended));
+    esp->sealers_ = std::make_unique<std::unique_ptr<Sealer>[]>(std::size_t{2} * lanes);
+    for (std::size_t i = 0; i < std::size_t{2} * lanes && made; i += 2) {
+      keep(esp->sealers_[i], (*factory)->make_sealer(extended));
+      keep(esp->sealers_[i + 1], (*factory)->make_opener(extended));
     }
   }
   if (!made) {
@@ -50,12 +55,8 @@ std::expected<std::unique_ptr<Esp>, ControlError> Esp::create(Spi spi, bool exte
         ControlError(EINVAL, fmt::format("esp {:#010x}: the cryptographic library refuses the key",
                                          static_cast<std::uint32_t>(spi))));
   }
+  if (last != nullptr) esp->prefetch_ = last->prefetcher();
   return esp;
-}
-
-bool Esp::add_sealer(std::unique_ptr<Sealer> sealer) {
-  sealers_.push_back(std::move(sealer));
-  return sealers_.back() != nullptr;
 }
 
 std::size_t Esp::sealed_size(std::size_t payload_size) const {

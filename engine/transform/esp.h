@@ -14,7 +14,6 @@
 #include <expected>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "engine/base/control_error.h"
 #include "engine/base/slab.h"
@@ -46,8 +45,8 @@ class Esp final : public Transform {
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
   bool interleaves() const override { return interleaves_; }
-  void prefetch(const Lane& lane, std::size_t size) const noexcept override {
-    opener(lane).prefetch(size);
+  void prefetch(const Lane& lane, std::size_t size, FetchList& list) const noexcept override {
+    prefetch_(opener(lane), size, list);
   }
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
@@ -65,16 +64,15 @@ class Esp final : public Transform {
         iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
 
   Sealer& sealer(const Lane& lane) const {
-    return shared_ != nullptr ? *shared_ : *sealers_[std::size_t{2} * lane.index];
+    return shared_ ? *shared_ : *sealers_[std::size_t{2} * lane.index];
   }
   Sealer& opener(const Lane& lane) const {
-    return shared_ != nullptr ? *shared_ : *sealers_[std::size_t{2} * lane.index + 1];
+    return shared_ ? *shared_ : *sealers_[std::size_t{2} * lane.index + 1];
   }
   std::size_t text_size(std::size_t payload_size) const {
     const std::size_t mask = std::size_t{shape_.alignment} - 1;  // a power of two
     return (payload_size + kTrailerSize + mask) & ~mask;
   }
-  bool add_sealer(std::unique_ptr<Sealer> sealer);
   bool frame(const Lane& lane, const SealItem& item, Box& box) const;
   void write_head(const Lane& lane, SeqNo sequence, std::byte* packet) const;
   void finish(const Box& box, SealItem& item) const;
@@ -89,8 +87,9 @@ class Esp final : public Transform {
   const BoxShape shape_;
   const bool interleaves_;
   const std::uint64_t iv_offset_;
-  Sealer* shared_ = nullptr;                      // the only one, for all lanes both ways
-  std::vector<std::unique_ptr<Sealer>> sealers_;  // or sealer and opener of each lane
+  std::unique_ptr<Sealer> shared_;                      // the only one, for all lanes both ways
+  std::unique_ptr<std::unique_ptr<Sealer>[]> sealers_;  // or sealer and opener of each lane
+  Sealer::Prefetch prefetch_ = nullptr;
 };
 
 }  // namespace xfrmfs::engine

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "engine/base/bytes.h"
+#include "engine/base/prefetch.h"
 #include "engine/base/types.h"
 #include "engine/crypto/iv_source.h"
 #include "engine/crypto/sealer.h"
@@ -68,9 +69,8 @@ class Transform {
   /// True: packets of a run are worked on at the same time, so that their payloads must not
   /// overlap, and long runs are faster. False: one after the other, in order. Any thread.
   virtual bool interleaves() const = 0;
-  /// Asks for what a packet of this size needs of the keys to be in the cache soon. The lane's
-  /// threads.
-  virtual void prefetch(const Lane& lane, std::size_t size) const noexcept = 0;
+  /// What a packet of this size needs of the keys. The lane's threads.
+  virtual void prefetch(const Lane& lane, std::size_t size, FetchList& list) const noexcept = 0;
 
   /// The lane's outbound thread. Does not allocate, throw or lock.
   virtual void seal(const Lane& lane, std::span<SealItem> run) noexcept = 0;
