@@ -314,6 +314,55 @@ TEST_F(TunnelTest, ExpiryInTheMiddleOfABatchCountsEachDropOnce) {
             (Moved{{"OutDefaultBlock", 2}, {"XfrmOutNoStates", 1}, {"XfrmOutStateExpired", 1}}));
 }
 
+/// What is decided ahead for a whole batch is what each packet decides at its turn.
+TEST(OutboundTest, FlowsSideBySideMeetWhatEachMeetsAlone) {
+  constexpr std::uint32_t kFlows = 8;
+  const auto destination = [](std::uint32_t i) { return "192.0.2." + std::to_string(i); };
+  std::vector<PacketData> packets;
+  for (std::uint32_t i = 0; i < 6 * kFlows; ++i) {
+    packets.push_back(
+        make(UdpPacket{.source = "192.0.1.1", .destination = destination(i * 5 % kFlows)}));
+    if (i % 11 == 0) packets.push_back(PacketData(3, std::byte{0x45}));
+  }
+
+  std::map<std::uint32_t, std::size_t> sealed[2];  // by SPI
+  Moved moved[2];
+  for (const bool together : {false, true}) {
+    Gateway gateway;
+    for (std::uint32_t i = 0; i < kFlows; ++i) {
+      if (i == 5) continue;  // no policy; and no SA for 6
+      PolicyParams policy = make(TunnelPolicy{.source = "192.0.1.0/24",
+                                              .destination = destination(i) + "/32",
+                                              .tunnel_source = "192.1.2.45",
+                                              .tunnel_destination = "192.1.2.23",
+                                              .reqid = i == 6 ? 99 : 1 + i / 2});
+      if (i == 7) policy.action = PolicyAction::kBlock;
+      ASSERT_TRUE(gateway.engine().add_policy(std::move(policy)));
+      SaParams sa = make(TunnelSa{.source = "192.1.2.45",
+                                  .destination = "192.1.2.23",
+                                  .spi = 0x1000 + i,
+                                  .reqid = 1 + i / 2});
+      if (i % 2 == 1) sa.limits.hard_packets = i;  // then the older one
+      if (i == 3) sa.limits.soft_packets = 1;
+      ASSERT_TRUE(gateway.engine().add_sa(std::move(sa)));
+    }
+    gateway.engine().publish();
+    const auto count = [&](const Gateway::Sent& sent) {
+      for (const PacketData& packet : sent.sealed) ++sealed[together][load_be32(&packet[20])];
+    };
+    if (together) {
+      count(gateway.send(packets));
+    } else {
+      for (const PacketData& packet : packets) count(gateway.send(packet));
+    }
+    moved[together] = gateway.moved();
+  }
+  EXPECT_EQ(sealed[true], sealed[false]);
+  EXPECT_EQ(moved[true], moved[false]);
+  EXPECT_GE(sealed[true].size(), 5u);
+  EXPECT_GE(moved[true].size(), 4u);
+}
+
 TEST_F(TunnelTest, SequenceNumbersEnd) {
   SaParams last = sa();
   last.replay.out_sequence = 0xfffffffd;

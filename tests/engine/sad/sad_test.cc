@@ -164,8 +164,12 @@ TEST(SadTest, ReadersSearchWhileTheWriterChanges) {
       const auto snapshot = view.snapshot();
       const SadView& sad = snapshot->sad;
       for (std::uint32_t i = 0; i < 2 * kStaying; ++i) {
-        sad.prefetch(destination, Spi{0x1000 + i}, Protocol::kEsp);
-        sad.prefetch_association(destination, Spi{0x1000 + i}, Protocol::kEsp);
+        FetchList list;
+        sad.prefetch(destination, Spi{0x1000 + i}, Protocol::kEsp, list);
+        sad.prefetch_association(destination, Spi{0x1000 + i}, Protocol::kEsp, list);
+        sad.prefetch(tmpl, flow, list);
+        sad.prefetch_association(tmpl, flow, list);
+        list.fetch();
         auto* found = sad.find(0, destination, Spi{0x1000 + i}, Protocol::kEsp);
         if (found == nullptr && i < kStaying) wrong.fetch_add(1);
         if (found != nullptr && found->id().spi != Spi{0x1000 + i}) wrong.fetch_add(1);
