@@ -9,8 +9,11 @@
 // only. SAs and policies are drawn uniformly. Packets are laid into the buffers outside of the time
 // taken.
 //
-// The mean is what is reported; `median_ns`, per packet, is hardly moved by whatever else the
+// The mean is what is reported; `ns`, the median per packet, is hardly moved by whatever else the
 // machine does. `sa_bytes` is what an SA takes, its keys and its places in the tables included.
+//
+// Trains are compared with the bare cipher (bare_gcm.h) on as many bytes in the same buffers, turn
+// by turn: of_bare is its share of the time, bare_ns its median, best_... the least of each.
 
 #include <unistd.h>
 
@@ -30,6 +33,9 @@
 #include <fmt/format.h>
 
 #include "tests/support/gateway.h"
+#ifdef XFRMFS_IPSEC_MB
+#include "tests/bench/bare_gcm.h"
+#endif
 
 namespace xfrmfs::testing {
 namespace {
@@ -39,6 +45,7 @@ using namespace engine;
 constexpr const char* kWest = "192.1.2.45";
 constexpr const char* kEast = "192.1.2.23";
 constexpr std::size_t kTcpHeaders = 20 + 32;
+constexpr std::size_t kEspSize = 8 + 8 + 4 + 16;  // header, IV, trailer, ICV around 1400 bytes
 
 struct Suite {
   const char* name;
@@ -206,23 +213,59 @@ std::size_t size_of(const Load& load, std::size_t i) {
   return kMix[i % std::size(kMix)];
 }
 
-template <class Prepare, class Work>
-void measure(benchmark::State& state, std::size_t bytes, Drain& drain, Prepare prepare, Work work) {
+template <class Work>
+double seconds_of(Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
+  return spent.count();
+}
+
+/// The engine's turns and the bare cipher's.
+class Comparison {
+ public:
+  /// `bare`: 0 if it was not asked.
+  void add(double ours, double bare) {
+    ours_.push_back(ours);
+    if (bare != 0) bare_.push_back(bare);
+  }
+  void report(benchmark::State& state, std::int64_t packets) {
+    if (ours_.empty()) return;
+    const double scale = 1e9 / static_cast<double>(packets);
+    const auto at = [&](std::vector<double>& times, std::size_t place) {
+      std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(place));
+      return times[place] * scale;
+    };
+    const std::size_t middle = ours_.size() / 2;
+    state.counters["ns"] = at(ours_, middle);
+    if (bare_.empty()) return;
+    state.counters["bare_ns"] = at(bare_, middle);
+    state.counters["of_bare"] = at(bare_, middle) / at(ours_, middle);
+    state.counters["best_ns"] = at(ours_, 0);
+    state.counters["best_bare_ns"] = at(bare_, 0);
+  }
+
+ private:
+  std::vector<double> ours_;
+  std::vector<double> bare_;
+};
+
+/// `bare()` gives the seconds that the bare cipher took, 0 if it is not asked.
+template <class Prepare, class Work, class Bare>
+void measure(benchmark::State& state, std::size_t bytes, Drain& drain, Prepare prepare, Work work,
+             Bare bare) {
   const Load load = load_of(state);
-  std::vector<double> times;
+  Comparison comparison;
   for (auto _ : state) {
+    const double bare_seconds = bare();
     prepare();
     drain.packets = 0;
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
-    state.SetIterationTime(spent.count());
-    times.push_back(spent.count());
+    const double seconds = seconds_of(work);
+    state.SetIterationTime(seconds);
+    comparison.add(seconds, bare_seconds);
     if (drain.packets != static_cast<std::size_t>(load.batch)) state.SkipWithError("dropped");
   }
-  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-  std::ranges::nth_element(times, middle);
-  state.counters["median_ns"] = *middle * 1e9 / static_cast<double>(load.batch);
+  comparison.report(state, load.batch);
   state.SetItemsProcessed(state.iterations() * load.batch);
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
 }
@@ -232,6 +275,9 @@ void seal(benchmark::State& state, const Suite& suite, Backend backend) {
   Side& side = side_of(suite, {suite.name, backend, load.associations});
   const auto path = side.engine.make_outbound(0);
   Drain drain;
+#ifdef XFRMFS_IPSEC_MB
+  BareGcm cipher(suite.key_bits);
+#endif
   Batch<ClearPacket> batch;
   std::minstd_rand random;
   const auto count = static_cast<std::size_t>(load.batch);
@@ -264,7 +310,20 @@ void seal(benchmark::State& state, const Suite& suite, Backend backend) {
           batch.push(ClearPacket(in_buffer(side.pool, packet)));
         }
       },
-      [&] { path->process(batch, side.pool, drain, drain); });
+      [&] { path->process(batch, side.pool, drain, drain); },
+      [&]() -> double {
+#ifdef XFRMFS_IPSEC_MB
+        if (load.train && !suite.cbc && backend == Backend::kIpsecMb) {
+          PacketBytes clear = in_buffer(side.pool, super);
+          Buffer sealed = side.pool.take();
+          return seconds_of([&] {
+            cipher.seal(count, clear.data(), static_cast<std::size_t>(load.size),
+                        sealed.data() + kHeadroom, static_cast<std::size_t>(load.size) + kEspSize);
+          });
+        }
+#endif
+        return 0;
+      });
   if (load.associations >= 100000) state.counters["sa_bytes"] = static_cast<double>(side.sa_bytes);
 }
 
@@ -285,8 +344,9 @@ void seal_by_port(benchmark::State& state, const Suite& suite, Backend backend) 
       batch.push(ClearPacket(in_buffer(side.pool, packet)));
     }
   };
-  measure(state, packet.size() * static_cast<std::size_t>(load.batch), drain, prepare,
-          [&] { path->process(batch, side.pool, drain, drain); });
+  measure(
+      state, packet.size() * static_cast<std::size_t>(load.batch), drain, prepare,
+      [&] { path->process(batch, side.pool, drain, drain); }, [] { return 0.0; });
 }
 
 /// A packet of each SA, sealed.
@@ -332,6 +392,9 @@ void open(benchmark::State& state, const Suite& suite, Backend backend) {
     for (std::size_t i = 0; i < count; ++i) bytes += size_of(load, i);
   }
   const auto path = side.engine.make_inbound(0);
+#ifdef XFRMFS_IPSEC_MB
+  BareGcm cipher(suite.key_bits);
+#endif
   Batch<SealedPacket> batch;
   std::minstd_rand random;
   measure(
@@ -347,7 +410,19 @@ void open(benchmark::State& state, const Suite& suite, Backend backend) {
           batch.push(from_wire(in_buffer(side.pool, side.sealed[which])));
         }
       },
-      [&] { path->process(batch, drain); });
+      [&] { path->process(batch, drain); },
+      [&]() -> double {
+#ifdef XFRMFS_IPSEC_MB
+        if (load.train && !suite.cbc && backend == Backend::kIpsecMb) {
+          PacketBytes wire = in_buffer(side.pool, train.bytes);
+          return seconds_of([&] {
+            benchmark::DoNotOptimize(cipher.open(
+                count, wire.data() + 20, static_cast<std::size_t>(load.size), train.segment_size));
+          });
+        }
+#endif
+        return 0;
+      });
 }
 
 void register_all() {

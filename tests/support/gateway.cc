@@ -2,6 +2,7 @@
 #include "tests/support/gateway.h"
 
 #include <algorithm>
+#include <cstring>
 #include <charconv>
 #include <cstdlib>
 #include <stdexcept>
@@ -167,7 +168,7 @@ PolicyParams make(const TunnelPolicy& policy) {
 
 PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
   Buffer buffer = pool.take();
-  std::ranges::copy(data, buffer.data() + kHeadroom);
+  std::memcpy(buffer.data() + kHeadroom, data.data(), data.size());
   return PacketBytes(std::move(buffer), kHeadroom, data.size());
 }
 
