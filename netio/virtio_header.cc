@@ -15,15 +15,13 @@ using engine::Bytes;
 using engine::ClearPacket;
 using engine::ClearTrain;
 using engine::Cut;
+using engine::kTcpChecksum;
+using engine::kTcpDataOffset;
+using engine::kTcpHeaderSize;
+using engine::kUdpChecksum;
 using engine::kUdpHeaderSize;
 using engine::MutableBytes;
 using engine::PacketBytes;
-
-// Where the transport headers have what matters here (RFC 9293 §3.1, RFC 768).
-constexpr std::size_t kTcpChecksum = 16;
-constexpr std::size_t kUdpChecksum = 6;
-constexpr std::size_t kTcpDataOffset = 12;
-constexpr std::size_t kTcpHeaderSize = 20;
 
 /// NEEDS_CSUM: the field holds the sum of the pseudo header, what it covers comes
 /// behind `start`. Nothing happens if the field is not in the packet.

@@ -13,13 +13,6 @@ IpAddress IpAddress::any(Family family) {
   return address;
 }
 
-IpAddress IpAddress::from(Family family, const std::byte* bytes) {
-  IpAddress address;
-  address.family_ = family;
-  std::memcpy(address.bytes_.data(), bytes, address_size(family));
-  return address;
-}
-
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
   IpAddress address;

@@ -7,6 +7,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,7 +32,25 @@ class IpAddress {
   /// The all-zero address of a family.
   static IpAddress any(Family family);
   /// `bytes` holds at least address_size(family) bytes.
-  static IpAddress from(Family family, const std::byte* bytes);
+  static IpAddress from(Family family, const std::byte* bytes) {
+    IpAddress address;
+    address.assign(family, bytes);
+    return address;
+  }
+  /// Likewise. One store, so that a wide load right behind it need not wait.
+  void assign(Family family, const std::byte* bytes) {
+    using Vector = std::uint64_t __attribute__((vector_size(16)));
+    Vector words = {0, 0};
+    if (family == Family::kIpv4) {
+      std::uint32_t word;
+      std::memcpy(&word, bytes, sizeof word);
+      words[0] = word;
+    } else if (family == Family::kIpv6) {
+      std::memcpy(&words, bytes, sizeof words);
+    }
+    std::memcpy(bytes_.data(), &words, sizeof words);
+    family_ = family;
+  }
   /// Dotted or colon text; nothing for anything else. For tests and options, not for packets.
   static std::optional<IpAddress> parse(std::string_view text);
 

@@ -29,6 +29,13 @@ inline std::uint64_t load_be64(const std::byte* p) {
   std::memcpy(&v, p, sizeof v);
   return __builtin_bswap64(v);
 }
+/// As they must be put into memory, and what they are there.
+inline std::uint16_t to_be16(std::uint16_t v) {
+  return __builtin_bswap16(v);
+}
+inline std::uint32_t to_be32(std::uint32_t v) {
+  return __builtin_bswap32(v);
+}
 inline void store_be16(std::byte* p, std::uint16_t v) {
   v = __builtin_bswap16(v);
   std::memcpy(p, &v, sizeof v);

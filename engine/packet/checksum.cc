@@ -50,48 +50,72 @@ __attribute__((target("avx2"))) std::uint64_t sum_words_avx2(const std::byte* p,
   return lanes[0] + lanes[1] + lanes[2] + lanes[3] + sum_words(p, left);
 }
 
-/// Even and odd bytes apart: a dot product with ones and zeros adds four bytes into each lane,
-/// which overflow only behind four million steps.
-__attribute__((target("avx512f,avx512vnni"))) std::uint64_t sum_words_vnni(const std::byte* p,
-                                                                           std::size_t left) {
-  const __m512i low_bytes = _mm512_set1_epi16(0x0001);
-  const __m512i high_bytes = _mm512_set1_epi16(0x0100);
-  __m512i low = _mm512_setzero_si512();
-  __m512i high = _mm512_setzero_si512();
-  __m512i low2 = _mm512_setzero_si512();
-  __m512i high2 = _mm512_setzero_si512();
-  for (; left >= 128; left -= 128, p += 128) {
-    const __m512i a = _mm512_loadu_si512(p);
-    const __m512i b = _mm512_loadu_si512(p + 64);
-    low = _mm512_dpbusd_epi32(low, a, low_bytes);
-    high = _mm512_dpbusd_epi32(high, a, high_bytes);
-    low2 = _mm512_dpbusd_epi32(low2, b, low_bytes);
-    high2 = _mm512_dpbusd_epi32(high2, b, high_bytes);
+/// A dot product with ones adds two 16-bit words into each lane by one instruction. It takes them
+/// as signed, so that 0x8000 is taken from each first and put back at the end.
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) std::uint64_t sum_words_vnni(
+    const std::byte* p, std::size_t left) {
+  constexpr std::size_t kVector = 64;
+  constexpr std::uint64_t kBias = kVector / 2 * 0x8000;
+  const __m512i bias = _mm512_set1_epi16(-0x8000);
+  const __m512i ones = _mm512_set1_epi16(1);
+  const auto add = [&](__m512i sum, __m512i words)
+                       __attribute__((target("avx512f,avx512bw,avx512vnni"), always_inline)) {
+                         return _mm512_dpwssd_epi32(sum, _mm512_xor_si512(words, bias), ones);
+                       };
+  __m512i a = _mm512_setzero_si512();
+  __m512i b = _mm512_setzero_si512();
+  __m512i c = _mm512_setzero_si512();
+  __m512i d = _mm512_setzero_si512();
+  std::uint64_t vectors = 0;
+  // Loads that cross a line cost two: the first one ends at a line's end, as if zeros were in
+  // front.
+  const std::size_t into = reinterpret_cast<std::uintptr_t>(p) % kVector;
+  if (into % 2 == 0) {
+    a = add(a, _mm512_maskz_loadu_epi8(~std::uint64_t{0} << into, p - into));
+    p += kVector - into;
+    left -= kVector - into;
+    vectors = 1;
   }
-  const auto lows =
-      static_cast<std::uint64_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(low, low2)));
-  const auto highs =
-      static_cast<std::uint64_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(high, high2)));
-  return lows + (highs << 8) + sum_words(p, left);
+  vectors += (left + kVector - 1) / kVector;
+  for (; left >= 4 * kVector; left -= 4 * kVector, p += 4 * kVector) {
+    a = add(a, _mm512_loadu_si512(p));
+    b = add(b, _mm512_loadu_si512(p + kVector));
+    c = add(c, _mm512_loadu_si512(p + 2 * kVector));
+    d = add(d, _mm512_loadu_si512(p + 3 * kVector));
+  }
+  for (; left >= kVector; left -= kVector, p += kVector) b = add(b, _mm512_loadu_si512(p));
+  if (left > 0) c = add(c, _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (kVector - left), p));
+  const __m512i all = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+  const __m256i half = _mm256_add_epi32(_mm512_maskz_extracti64x4_epi64(0xff, all, 0),
+                                        _mm512_maskz_extracti64x4_epi64(0xff, all, 1));
+  __m128i rest = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  rest = _mm_add_epi32(rest, _mm_shuffle_epi32(rest, 0x4e));
+  rest = _mm_add_epi32(rest, _mm_shuffle_epi32(rest, 0xb1));
+  return static_cast<std::uint64_t>(_mm_cvtsi128_si32(rest)) + vectors * kBias;
 }
 
 const bool kHasAvx2 = __builtin_cpu_supports("avx2") != 0;
-const bool kHasVnni =
-    __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+const bool kHasVnni = __builtin_cpu_supports("avx512f") != 0 &&
+                      __builtin_cpu_supports("avx512bw") != 0 &&
+                      __builtin_cpu_supports("avx512vnni") != 0;
+/// Its lanes, and their sum, hold twice as much.
+constexpr std::size_t kMostVnni = 65536;
 #endif
 
-std::uint64_t sum_of(Bytes bytes) {
+}  // namespace
+
+std::uint64_t checksum_words(Bytes bytes) {
 #if defined(__x86_64__)
-  if (bytes.size() >= 256 && kHasVnni) return sum_words_vnni(bytes.data(), bytes.size());
+  if (bytes.size() >= 128 && bytes.size() <= kMostVnni && kHasVnni) {
+    return sum_words_vnni(bytes.data(), bytes.size());
+  }
   if (bytes.size() >= 128 && kHasAvx2) return sum_words_avx2(bytes.data(), bytes.size());
 #endif
   return sum_words(bytes.data(), bytes.size());
 }
 
-}  // namespace
-
 std::uint16_t checksum_add(Bytes bytes, std::uint32_t sum) {
-  const std::uint16_t native = checksum_fold(sum_of(bytes));
+  const std::uint16_t native = checksum_fold(checksum_words(bytes));
   return checksum_fold(std::uint64_t{sum} + __builtin_bswap16(native));
 }
 

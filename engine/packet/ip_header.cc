@@ -39,8 +39,8 @@ bool parse_ipv4(Bytes packet, IpHeader& header) {
   header.is_later_fragment = (fragment & kIpv4OffsetMask) != 0;
   header.hop_limit = byte_at(packet, 8);
   header.protocol = Protocol{byte_at(packet, 9)};
-  header.source = IpAddress::from(Family::kIpv4, &packet[12]);
-  header.destination = IpAddress::from(Family::kIpv4, &packet[16]);
+  header.source.assign(Family::kIpv4, &packet[12]);
+  header.destination.assign(Family::kIpv4, &packet[16]);
   header.flow_label = 0;
   return true;
 }
@@ -88,8 +88,8 @@ bool parse_ipv6(Bytes packet, IpHeader& header) {
   header.flow_label = first_word & 0xfffff;
   header.protocol = Protocol{byte_at(packet, 6)};
   header.hop_limit = byte_at(packet, 7);
-  header.source = IpAddress::from(Family::kIpv6, &packet[8]);
-  header.destination = IpAddress::from(Family::kIpv6, &packet[24]);
+  header.source.assign(Family::kIpv6, &packet[8]);
+  header.destination.assign(Family::kIpv6, &packet[24]);
   header.dont_fragment = true;
   header.is_fragment = header.is_later_fragment = false;
   return walk_extensions(packet.first(header.total_size), header);

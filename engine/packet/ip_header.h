@@ -16,6 +16,21 @@ namespace xfrmfs::engine {
 inline constexpr std::size_t kIpv4HeaderSize = 20;
 inline constexpr std::size_t kIpv6HeaderSize = 40;
 inline constexpr std::size_t kUdpHeaderSize = 8;
+inline constexpr std::size_t kTcpHeaderSize = 20;  // without options
+
+// Where the fields of transport headers lie that change in a train (RFC 9293 §3.1, RFC 768).
+inline constexpr std::size_t kTcpSequence = 4;
+inline constexpr std::size_t kTcpDataOffset = 12;
+inline constexpr std::size_t kTcpFlags = 13;
+inline constexpr std::size_t kTcpChecksum = 16;
+inline constexpr std::size_t kUdpLength = 4;
+inline constexpr std::size_t kUdpChecksum = 6;
+
+inline constexpr std::uint8_t kTcpFin = 0x01;
+inline constexpr std::uint8_t kTcpPush = 0x08;
+inline constexpr std::uint8_t kTcpAck = 0x10;
+inline constexpr std::uint8_t kTcpEce = 0x40;
+inline constexpr std::uint8_t kTcpCwr = 0x80;
 
 /// The facts of one IP header, extension headers of IPv6 included.
 struct IpHeader {

@@ -34,18 +34,18 @@ class Segments {
   std::size_t count() const { return count_; }
   std::size_t header_size() const { return header_size_; }
   /// Data bytes of segment `k`.
-  std::size_t data_size(std::size_t k) const {
-    return k + 1 < count_ ? segment_size_ : data_.size() - k * segment_size_;
-  }
+  std::size_t data_size(std::size_t k) const { return k + 1 < count_ ? segment_size_ : last_size_; }
   /// Of the whole packet `k`.
   std::size_t size(std::size_t k) const { return header_size_ + data_size(k); }
   /// Of all packets from `k` to before `end`.
   std::size_t sizes(std::size_t k, std::size_t end) const;
   std::byte* data(std::size_t k) const { return data_.data() + k * segment_size_; }
 
-  /// Writes the header of packet `k`; `at` has header_size() bytes of room. Its data must not have
-  /// been changed yet.
-  void write_header(std::size_t k, std::byte* at) const;
+  /// What packet `k`'s data adds to its checksum, as checksum_words(); 0 if nothing is summed.
+  std::uint64_t data_sum(std::size_t k) const;
+  /// Writes the header of packet `k`, whose data_sum() is `sum`; `at` has header_size() bytes of
+  /// room. Data in front of that of `k` may be gone already.
+  void write_header(std::size_t k, std::uint64_t sum, std::byte* at) const;
 
  private:
   enum class Kind : std::uint8_t { kPlain, kTcp, kUdp, kUdpWithoutChecksum };
@@ -53,10 +53,16 @@ class Segments {
   bool begin(MutableBytes train, std::size_t transport, std::size_t header_size,
              std::size_t segment_size, Kind kind);
 
-  std::array<std::byte, kMaxHeader> header_;  // of the first, length and checksum fields 0
+  std::uint8_t flags_of(bool first, bool last) const;
+  void adapt(std::size_t k, std::byte* at, std::uint64_t& ip_sum,
+             std::uint64_t& transport_sum) const;
+
+  /// Of one in the middle, identification, sequence number and checksums 0.
+  std::array<std::byte, kMaxHeader> header_;
   MutableBytes data_;
   std::size_t count_ = 0;
   std::size_t segment_size_ = 0;
+  std::size_t last_size_ = 0;
   std::size_t header_size_ = 0;
   std::size_t transport_ = 0;  // offset of the transport header
   Kind kind_ = Kind::kPlain;
@@ -64,8 +70,9 @@ class Segments {
   std::uint16_t identification_ = 0;
   std::uint32_t tcp_sequence_ = 0;
   std::uint8_t tcp_flags_ = 0;
-  std::uint32_t ip_sum_ = 0;         // of the IPv4 header but for length and identification
-  std::uint32_t transport_sum_ = 0;  // of pseudo and transport header but for what differs
+  // Of words as they lie in memory, as in header_.
+  std::uint64_t ip_sum_ = 0;         // the IPv4 header
+  std::uint64_t transport_sum_ = 0;  // pseudo and transport header
 };
 
 }  // namespace xfrmfs::engine

@@ -8,26 +8,41 @@
 namespace xfrmfs::engine {
 namespace {
 
-constexpr std::size_t kTcpHeaderSize = 20;
-constexpr std::uint8_t kPush = 0x08;
-constexpr std::uint8_t kAck = 0x10;
-constexpr std::uint8_t kEce = 0x40;
 constexpr std::size_t kMaxTotal = 65535;
 
 std::uint8_t octet(const std::byte* at) {
   return std::to_integer<std::uint8_t>(*at);
 }
 
-bool same(const std::byte* a, const std::byte* b, std::size_t size) {
-  return std::memcmp(a, b, size) == 0;
+template <class Word>
+Word load(const std::byte* at) {
+  Word word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
 }
 
-/// Of addresses, protocol and length of the transport part.
-std::uint32_t pseudo_header(const std::byte* packet, bool ipv6, Protocol protocol,
+template <class Word>
+bool same(const std::byte* a, const std::byte* b) {
+  return load<Word>(a) == load<Word>(b);
+}
+
+/// A few words of 4 bytes.
+bool same_words(const std::byte* a, const std::byte* b, std::size_t size) {
+  std::uint32_t difference = 0;
+  for (std::size_t at = 0; at < size; at += 4) {
+    difference |= load<std::uint32_t>(a + at) ^ load<std::uint32_t>(b + at);
+  }
+  return difference == 0;
+}
+
+/// Of addresses, protocol and length of the transport part, as checksum_words().
+std::uint64_t pseudo_header(const std::byte* packet, bool ipv6, Protocol protocol,
                             std::size_t size) {
-  const Bytes addresses = ipv6 ? Bytes(packet + 8, 32) : Bytes(packet + 12, 8);
-  return checksum_add(addresses,
-                      static_cast<std::uint32_t>(protocol) + static_cast<std::uint32_t>(size));
+  std::uint64_t sum = std::uint64_t{to_be16(static_cast<std::uint16_t>(protocol))} +
+                      to_be16(static_cast<std::uint16_t>(size));
+  if (!ipv6) return sum + load<std::uint32_t>(packet + 12) + load<std::uint32_t>(packet + 16);
+  for (std::size_t at = 8; at < 40; at += 4) sum += load<std::uint32_t>(packet + at);
+  return sum;
 }
 
 }  // namespace
@@ -41,58 +56,93 @@ Joiner::Candidate Joiner::judge(const IpHeader& header, MutableBytes packet) con
   const std::byte* const at = packet.data() + header.header_size;
   std::size_t transport_size = 0;
   if (header.protocol == Protocol::kTcp && takes_.tcp && upper > kTcpHeaderSize) {
-    transport_size = (octet(at + 12) >> 4) * std::size_t{4};
-    const std::uint8_t flags = octet(at + 13);
+    transport_size = (octet(at + kTcpDataOffset) >> 4) * std::size_t{4};
+    const std::uint8_t flags = octet(at + kTcpFlags);
     if (transport_size < kTcpHeaderSize || transport_size >= upper) return one;
-    if ((flags & kAck) == 0 || (flags & ~(kAck | kPush | kEce)) != 0) return one;
-    one.sequence = load_be32(at + 4);
-    one.closes = (flags & kPush) != 0;
+    if ((flags & kTcpAck) == 0 || (flags & ~(kTcpAck | kTcpPush | kTcpEce)) != 0) return one;
+    one.sequence = load_be32(at + kTcpSequence);
+    one.closes = (flags & kTcpPush) != 0;
   } else if (header.protocol == Protocol::kUdp && takes_.udp && upper > kUdpHeaderSize) {
     transport_size = kUdpHeaderSize;
-    if (load_be16(at + 4) != upper || load_be16(at + 6) == 0) return one;
+    if (load_be16(at + kUdpLength) != upper || load_be16(at + kUdpChecksum) == 0) return one;
   } else {
     return one;
   }
-  const std::uint32_t sum = pseudo_header(packet.data(), one.ipv6, header.protocol, upper);
-  if (checksum_add({at, upper}, sum) != 0xffff) return one;
+  const std::uint64_t sum = pseudo_header(packet.data(), one.ipv6, header.protocol, upper);
+  if (checksum_fold(checksum_words({at, upper}) + sum) != 0xffff) return one;
   one.cut = header.protocol == Protocol::kTcp ? Cut::kTcp : Cut::kUdp;
   one.transport = static_cast<std::uint16_t>(header.header_size);
   one.header = static_cast<std::uint16_t>(header.header_size + transport_size);
   one.data = static_cast<std::uint16_t>(upper - transport_size);
+  one.shape =
+      static_cast<std::uint32_t>(one.cut) << 24 | std::uint32_t{one.ipv6} << 16 | one.header;
   return one;
 }
 
 bool Joiner::continues(const Candidate& next) const {
-  if (count_ == 0 || closed_ || count_ == Joins::kMostPieces || next.cut == Cut::kWhole ||
-      next.cut != first_.cut || next.ipv6 != first_.ipv6 || next.header != first_.header ||
-      next.data > first_.data || size_ + next.data > kMaxTotal) {
+  if (count_ == 0 || closed_ || count_ == Joins::kMostPieces || next.shape == 0 ||
+      next.shape != first_.shape || next.data > first_.data || size_ + next.data > kMaxTotal) {
+    return false;
+  }
+  const std::byte* const ta = first_.packet + first_.transport;
+  const std::byte* const tb = next.packet + first_.transport;
+  if (!same_ip(first_.packet, next.packet)) return false;
+  if (first_.cut == Cut::kUdp) return same<std::uint32_t>(ta, tb);  // ports
+  const auto expected = static_cast<std::uint32_t>(first_.sequence + (size_ - first_.header));
+  return next.sequence == expected && same_tcp(ta, tb);
+}
+
+/// All but lengths, identification and checksum.
+inline bool Joiner::same_ip(const std::byte* a, const std::byte* b) const {
+  if (first_.ipv6) {
+    return same<std::uint32_t>(a, b) && same<std::uint16_t>(a + 6, b + 6) &&
+           same_words(a + 8, b + 8, 32);
+  }
+  constexpr std::uint16_t kDontFragment = 0x4000;
+  return same<std::uint16_t>(a, b) && same<std::uint32_t>(a + 6, b + 6) &&
+         same<std::uint64_t>(a + 12, b + 12) &&
+         ((load_be16(a + 6) & kDontFragment) != 0 ||
+          load_be16(b + 4) == static_cast<std::uint16_t>(number_ + 1));
+}
+
+/// Ports; acknowledgement; data offset; flags but PSH; window; urgent pointer; options.
+inline bool Joiner::same_tcp(const std::byte* a, const std::byte* b) const {
+  return same<std::uint32_t>(a, b) && same<std::uint32_t>(a + 8, b + 8) &&
+         a[kTcpDataOffset] == b[kTcpDataOffset] &&
+         ((octet(a + kTcpFlags) ^ octet(b + kTcpFlags)) & ~kTcpPush) == 0 &&
+         same<std::uint16_t>(a + 14, b + 14) && same<std::uint16_t>(a + 18, b + 18) &&
+         same_words(a + kTcpHeaderSize, b + kTcpHeaderSize,
+                    std::size_t{first_.header} - first_.transport - kTcpHeaderSize);
+}
+
+/// A shortcut to what judge() and continues() would say of a segment that has the size of the first
+/// and its headers, but for numbers and checksums. True: it is in.
+bool Joiner::join_alike(MutableBytes packet) {
+  if (count_ == 0 || closed_ || count_ == Joins::kMostPieces || first_.cut != Cut::kTcp ||
+      packet.size() != std::size_t{first_.header} + first_.data ||
+      size_ + first_.data > kMaxTotal) {
     return false;
   }
   const std::byte* const a = first_.packet;
-  const std::byte* const b = next.packet;
-  if (first_.ipv6) {
-    // All but the payload length.
-    if (!same(a, b, 4) || !same(a + 6, b + 6, 34)) return false;
-  } else {
-    constexpr std::uint16_t kDontFragment = 0x4000;
-    // All but length, identification and checksum.
-    if (!same(a, b, 2) || !same(a + 6, b + 6, 4) || !same(a + 12, b + 12, 8)) return false;
-    if ((load_be16(a + 6) & kDontFragment) == 0 &&
-        load_be16(b + 4) != static_cast<std::uint16_t>(number_ + 1)) {
-      return false;
-    }
-  }
+  const std::byte* const b = packet.data();
   const std::byte* const ta = a + first_.transport;
   const std::byte* const tb = b + first_.transport;
-  if (first_.cut == Cut::kUdp) return same(ta, tb, 4);  // ports
+  const std::size_t upper = packet.size() - first_.transport;
   const auto expected = static_cast<std::uint32_t>(first_.sequence + (size_ - first_.header));
-  // Ports; acknowledgement, data offset; flags but PSH; window; urgent pointer and options.
-  return next.sequence == expected && same(ta, tb, 4) && same(ta + 8, tb + 8, 5) &&
-         ((octet(ta + 13) ^ octet(tb + 13)) & ~kPush) == 0 && same(ta + 14, tb + 14, 2) &&
-         same(ta + 18, tb + 18, first_.header - first_.transport - 18u);
+  if (!same_ip(a, b) || load_be32(tb + kTcpSequence) != expected || !same_tcp(ta, tb) ||
+      tb[kTcpFlags] != ta[kTcpFlags]) {
+    return false;
+  }
+  const std::uint64_t sum = pseudo_header(b, first_.ipv6, Protocol::kTcp, upper);
+  if (checksum_fold(checksum_words({tb, upper}) + sum) != 0xffff) return false;
+  pieces_[count_++] = {b + first_.header, first_.data};
+  size_ += first_.data;
+  if (!first_.ipv6) number_ = load_be16(b + 4);
+  return true;
 }
 
 Joiner::Refused Joiner::add(const IpHeader& header, MutableBytes packet) {
+  if (join_alike(packet)) return 0;
   const Candidate next = judge(header, packet);
   Refused refused = 0;
   if (!continues(next)) {
@@ -107,7 +157,7 @@ Joiner::Refused Joiner::add(const IpHeader& header, MutableBytes packet) {
   }
   closed_ = next.cut == Cut::kWhole || next.closes || next.data < first_.data;
   if (!next.ipv6) number_ = load_be16(next.packet + 4);
-  if (next.cut == Cut::kTcp) flags_ = octet(next.packet + next.transport + 13);
+  if (next.cut == Cut::kTcp) flags_ = octet(next.packet + next.transport + kTcpFlags);
   return refused;
 }
 
@@ -123,14 +173,16 @@ void Joiner::write_headers() {
     store_be16(ip + 10, static_cast<std::uint16_t>(~checksum_add({ip, first_.transport})));
   }
   std::byte* const at = ip + first_.transport;
+  const auto store_pseudo = [&](std::byte* place, Protocol protocol) {
+    const std::uint16_t sum = checksum_fold(pseudo_header(ip, first_.ipv6, protocol, upper));
+    std::memcpy(place, &sum, sizeof sum);
+  };
   if (first_.cut == Cut::kTcp) {
-    at[13] |= std::byte{flags_} & std::byte{kPush};
-    store_be16(at + 16,
-               static_cast<std::uint16_t>(pseudo_header(ip, first_.ipv6, Protocol::kTcp, upper)));
+    at[kTcpFlags] |= std::byte{flags_} & std::byte{kTcpPush};
+    store_pseudo(at + kTcpChecksum, Protocol::kTcp);
   } else {
-    store_be16(at + 4, static_cast<std::uint16_t>(upper));
-    store_be16(at + 6,
-               static_cast<std::uint16_t>(pseudo_header(ip, first_.ipv6, Protocol::kUdp, upper)));
+    store_be16(at + kUdpLength, static_cast<std::uint16_t>(upper));
+    store_pseudo(at + kUdpChecksum, Protocol::kUdp);
   }
 }
 

@@ -39,7 +39,8 @@ class Joiner {
   /// A packet as far as joining cares.
   struct Candidate {
     std::byte* packet = nullptr;
-    Cut cut = Cut::kWhole;  // kWhole: never joined
+    std::uint32_t shape = 0;  // of family, protocol and size of the headers; 0: never joined
+    Cut cut = Cut::kWhole;    // kWhole: never joined
     bool ipv6 = false;
     bool closes = false;  // nothing may follow it
     std::uint16_t transport = 0;
@@ -50,6 +51,9 @@ class Joiner {
 
   Candidate judge(const IpHeader& header, MutableBytes packet) const;
   bool continues(const Candidate& next) const;
+  bool same_ip(const std::byte* a, const std::byte* b) const;
+  bool same_tcp(const std::byte* a, const std::byte* b) const;
+  bool join_alike(MutableBytes packet);
   void write_headers();
 
   ClearSink* sink_ = nullptr;

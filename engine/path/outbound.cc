@@ -473,7 +473,7 @@ void Outbound::seal_train(ClearPacket& train) {
     if (const auto fit = fits(*header, segments->size(begin), **bundle, inner_mtu); !fit) {
       context_->count(fit.error(), rest);
       if (begin != 0) return;  // its sender learned of the SA's size with the first
-      segments->write_header(0, train.data());
+      segments->write_header(0, segments->data_sum(0), train.data());
       header->total_size = segments->size(0);
       return answer_too_big(train, *header, inner_mtu);
     }
@@ -554,27 +554,35 @@ void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size
 }
 
 // Straight from the train: the header goes in front of the segment's data, over data that is sealed
-// already, and the trailer behind it, over data that is put back.
+// already, and the trailer behind it, over data that is put back. The sum of the next segment comes
+// between header and sealing, so that what was written has reached the cache when it is read by
+// wide loads: they would wait for it.
 Outbound::Sealed Outbound::seal_in_turn(const Segments& segments, std::size_t begin,
                                         std::size_t count, std::byte* at, std::size_t stride,
                                         SeqNo number, const SealItem& blank, Transform& transform) {
+  const Lane lane = context_->lane();
+  const std::size_t header_size = segments.header_size();
+  const std::size_t end = begin + count;
   Sealed sealed;
-  for (std::size_t k = begin; k < begin + count; ++k, ++number) {
-    std::byte* const clear = segments.data(k) - segments.header_size();
-    std::byte* const behind = clear + segments.size(k);
-    segments.write_header(k, clear);
-    std::array<std::byte, kSealTail> kept;
-    std::memcpy(kept.data(), behind, kSealTail);
-    SealItem item = blank;
-    item.packet = at + sealed.count * stride;
+  SealItem item = blank;
+  item.packet = at;
+  std::uint64_t sum = segments.data_sum(begin);
+  for (std::size_t k = begin; k < end; ++k, ++number) {
+    std::byte* const clear = segments.data(k) - header_size;
     item.payload = clear;
     item.size = segments.size(k);
     item.sequence = number;
-    transform.seal(context_->lane(), {&item, 1});
+    segments.write_header(k, sum, clear);
+    if (k + 1 < end) sum = segments.data_sum(k + 1);
+    std::byte* const behind = clear + item.size;
+    std::array<std::byte, kSealTail> kept;
+    std::memcpy(kept.data(), behind, kSealTail);
+    transform.seal(lane, {&item, 1});
     std::memcpy(behind, kept.data(), kSealTail);
     if (!item.ok) continue;
     sealed.size = sealed.count * stride + item.size;
     ++sealed.count;
+    item.packet += stride;
   }
   return sealed;
 }
@@ -594,7 +602,7 @@ Outbound::Sealed Outbound::seal_together(const Segments& segments, std::size_t b
     item.payload = item.packet + head;
     item.size = segments.size(begin + k);
     item.sequence = number + k;
-    segments.write_header(begin + k, item.payload);
+    segments.write_header(begin + k, segments.data_sum(begin + k), item.payload);
     std::memcpy(item.payload + header_size, segments.data(begin + k),
                 segments.data_size(begin + k));
   }

@@ -70,8 +70,8 @@ class BareGcm {
     function(&key_, &context, reinterpret_cast<std::uint8_t*>(packet + kHead),
              reinterpret_cast<const std::uint8_t*>(from), size,
              reinterpret_cast<const std::uint8_t*>(nonce.data()),
-             reinterpret_cast<const std::uint8_t*>(packet), 8,
-             reinterpret_cast<std::uint8_t*>(tag), kTag);
+             reinterpret_cast<const std::uint8_t*>(packet), 8, reinterpret_cast<std::uint8_t*>(tag),
+             kTag);
   }
 
   const bool wide_key_;

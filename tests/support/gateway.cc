@@ -2,9 +2,9 @@
 #include "tests/support/gateway.h"
 
 #include <algorithm>
-#include <cstring>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 
 namespace xfrmfs::testing {

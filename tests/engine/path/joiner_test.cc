@@ -60,6 +60,46 @@ TEST(JoinerTest, JoinsWhatContinues) {
   }
 }
 
+TEST(JoinerTest, JoinsHeadersOfEverySize) {
+  for (const bool ipv6 : {false, true}) {
+    for (const std::size_t options : {0u, 4u, 12u, 40u}) {
+      for (const std::size_t payload : {1u, 7u, 333u, 1348u}) {
+        std::vector<PacketData> packets;
+        for (unsigned i = 0; i < 5; ++i) {
+          TcpPacket one = segment(ipv6, i);
+          one.sequence = static_cast<std::uint32_t>(0xfffffff0 + i * payload);  // and once around
+          one.options_size = options;
+          one.payload_size = payload;
+          packets.push_back(make(one));
+        }
+        EXPECT_EQ(join(packets), Sizes{5});
+        packets[3].back() ^= std::byte{1};  // its checksum is wrong
+        EXPECT_EQ(join(packets), (Sizes{3, 1, 1}));
+      }
+    }
+  }
+}
+
+/// Behind two that are joined, by the same rules.
+TEST(JoinerTest, TheThirdIsLookedAtLikeTheSecond) {
+  for (const bool ipv6 : {false, true}) {
+    const std::size_t at = ipv6 ? 40 : 20;
+    const auto third = [&](std::size_t place, unsigned flip) {
+      PacketData packet = make(segment(ipv6, 2));
+      packet[place] ^= static_cast<std::byte>(flip);
+      return join({make(segment(ipv6, 0)), make(segment(ipv6, 1)), with_checksum(packet)});
+    };
+    for (const std::size_t place : {1u, ipv6 ? 7u : 8u}) EXPECT_EQ(third(place, 4), (Sizes{2, 1}));
+    for (const std::size_t place : {1u, 3u, 7u, 11u, 15u, 19u, 20u, 31u}) {
+      EXPECT_EQ(third(at + place, 1), (Sizes{2, 1})) << place;
+    }
+    for (const unsigned flag : {0x01u, 0x02u, 0x04u, 0x10u, 0x20u, 0x40u, 0x80u}) {
+      EXPECT_EQ(third(at + 13, flag), (Sizes{2, 1})) << flag;
+    }
+    EXPECT_EQ(third(at + 13, 0x08), Sizes{3});  // PSH
+  }
+}
+
 TEST(JoinerTest, JoinsOnlyWhatTheSinkTakes) {
   EXPECT_EQ(join({make(segment(false, 0)), make(segment(false, 1))}, {.udp = true}), (Sizes{1, 1}));
   EXPECT_EQ(join({make(segment(false, 0)), make(segment(false, 1))}, {.tcp = true}), (Sizes{2}));
