@@ -62,6 +62,7 @@ class Inbound final : public InboundPath {
   };
   /// A packet on its way through its transforms.
   struct Unit {
+    /// Of the packet around it; in the end its own, or an equal one of a packet before it.
     const Outer* outer = nullptr;
     MutableBytes packet;  // the next ESP packet; in the end, the inner packet
     Outer inner;          // of what came out of the last transform

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "engine/base/bytes.h"
 #include "engine/crypto/wide_store.h"
@@ -99,7 +100,8 @@ void Esp::seal_together(const Lane& lane, std::span<SealItem> run) const noexcep
 
 /// Header, IV, padding and trailer around the payload: RFC 4303 §2. All sizes come first; a packet
 /// that does not fit its room is left untouched (CVE-2022-27666).
-inline bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
+[[gnu::always_inline]] inline bool Esp::frame(const Lane& lane, const SealItem& item,
+                                              Box& box) const {
   if (item.size > kMaxPacket) return false;
   const std::size_t text = text_size(item.size);
   if (head_size() + text + shape_.icv_size > item.room) return false;
@@ -108,16 +110,28 @@ inline bool Esp::frame(const Lane& lane, const SealItem& item, Box& box) const {
          .text_size = static_cast<std::uint32_t>(text),
          .sequence = item.sequence,
          .source = item.payload == item.packet + head_size() ? nullptr : item.payload};
-  const std::size_t pad = text - item.size - kTrailerSize;
-  std::byte* at = item.payload + item.size;
-  for (std::size_t i = 1; i <= pad; ++i) *at++ = static_cast<std::byte>(i);
-  *at++ = static_cast<std::byte>(pad);
-  *at = static_cast<std::byte>(item.next_header);
+  write_trailer(text - item.size - kTrailerSize, item.next_header, item.payload + item.size);
   write_head(lane, item.sequence, box.packet);
   return true;
 }
 
-inline void Esp::write_head(const Lane& lane, SeqNo sequence, std::byte* packet) const {
+/// Mostly by one store, which may reach into the place of the ICV, or of the tail that may be
+/// written.
+[[gnu::always_inline]] inline void Esp::write_trailer(std::size_t pad, Protocol next_header,
+                                                      std::byte* at) const {
+  constexpr std::uint64_t kPadding = 0x0807060504030201;
+  const std::uint64_t end = pad | std::uint64_t{static_cast<std::uint8_t>(next_header)} << 8;
+  if (pad + kTrailerSize <= sizeof kPadding && shape_.icv_size >= sizeof kPadding - kTrailerSize) {
+    const std::uint64_t trailer = (kPadding & ((std::uint64_t{1} << 8 * pad) - 1)) | end << 8 * pad;
+    std::memcpy(at, &trailer, sizeof trailer);
+    return;
+  }
+  for (std::size_t i = 1; i <= pad; ++i) *at++ = static_cast<std::byte>(i);
+  std::memcpy(at, &end, kTrailerSize);
+}
+
+[[gnu::always_inline]] inline void Esp::write_head(const Lane& lane, SeqNo sequence,
+                                                   std::byte* packet) const {
   const std::uint64_t header =
       std::uint64_t{static_cast<std::uint32_t>(spi_)} << 32 | static_cast<std::uint32_t>(sequence);
   switch (shape_.iv_rule) {

@@ -41,7 +41,7 @@ class Esp final : public Transform {
       Spi spi, bool extended, const CryptoParams& params, unsigned lanes,
       std::optional<IvOffset> iv_offset = std::nullopt, const CryptoBackends& backends = {});
 
-  std::size_t head_size() const override { return kEspHeaderSize + shape_.iv_size; }
+  std::size_t head_size() const override { return head_size_; }
   std::size_t sealed_size(std::size_t payload_size) const override;
   std::size_t largest_payload(std::size_t size) const override;
   bool interleaves() const override { return interleaves_; }
@@ -60,6 +60,7 @@ class Esp final : public Transform {
   Esp(Spi spi, const SealerFactory& factory, IvOffset iv_offset)
       : spi_(spi),
         shape_(factory.shape()),
+        head_size_(static_cast<std::uint8_t>(kEspHeaderSize + shape_.iv_size)),
         interleaves_(factory.interleaves()),
         iv_offset_(static_cast<std::uint64_t>(iv_offset)) {}
 
@@ -74,6 +75,7 @@ class Esp final : public Transform {
     return (payload_size + kTrailerSize + mask) & ~mask;
   }
   bool frame(const Lane& lane, const SealItem& item, Box& box) const;
+  void write_trailer(std::size_t pad, Protocol next_header, std::byte* at) const;
   void write_head(const Lane& lane, SeqNo sequence, std::byte* packet) const;
   void finish(const Box& box, SealItem& item) const;
   bool unframe(const OpenItem& item, Box& box) const;
@@ -85,6 +87,7 @@ class Esp final : public Transform {
 
   const Spi spi_;
   const BoxShape shape_;
+  const std::uint8_t head_size_;
   const bool interleaves_;
   const std::uint64_t iv_offset_;
   std::unique_ptr<Sealer> shared_;                      // the only one, for all lanes both ways
