@@ -110,6 +110,7 @@ void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& ou
     Unit& unit = units_[count_++];
     unit.outer = &outer;
     unit.packet = rest.first(std::min(stride, rest.size()));
+    unit.like = &unit;
     unit.applied.depth = 0;
     unit.done = unit.dropped = false;
     rest = rest.subspan(unit.packet.size());
@@ -215,22 +216,25 @@ std::size_t Inbound::open_run(std::size_t begin) {
     const bool same = association != nullptr && unit.outer == last->outer &&
                       unit.packet.size() >= kSmallest &&
                       load_word(unit.packet.data()) == load_word(last->packet.data());
-    const std::expected<SecurityAssociation*, Mib> found =
-        same ? association : find_association(unit);
-    if (!found) {
-      drop(unit, found.error());
-      continue;
+    SecurityAssociation* next = association;
+    if (!same) {
+      const auto found = find_association(unit);
+      if (!found) {
+        drop(unit, found.error());
+        continue;
+      }
+      next = *found;
     }
-    if (association != nullptr && *found != association) break;
+    if (association != nullptr && next != association) break;
     // A limit is met by exact order of check and charge: near it, packets go one by one.
-    if (waiting == 0) unlimited = (*found)->lifetime().within_limits();
+    if (waiting == 0) unlimited = next->lifetime().within_limits();
     if (waiting > 0 && waiting >= unlimited) break;
-    const auto number = may_open(**found, unit, waiting == 0);
+    const auto number = may_open(*next, unit, waiting == 0);
     if (!number) {
       drop(unit, number.error());
       continue;
     }
-    association = *found;
+    association = next;
     last = &unit;
     item_of_[waiting] = i;
     items_[waiting] = {.data = unit.packet.data(), .size = unit.packet.size(), .sequence = *number};
@@ -274,7 +278,7 @@ void Inbound::commit(SecurityAssociation& association, std::size_t count) {
         same_ip_header(before->outer->header, before_item->data, item.data)) {
       unit.outer = before->outer;
       unit.packet = MutableBytes(item.data, before->packet.size());
-      unit.applied = before->applied;
+      unit.like = before->like;
       unit.done = true;
     } else if (const auto verdict = decapsulate(association, unit, item); !verdict) {
       drop(unit, verdict.error());
@@ -377,8 +381,9 @@ bool Inbound::is_nested(const Outer& outer) const {
 bool Inbound::same_flow(const Unit& a, const Unit& b) {
   const IpHeader& x = a.outer->header;
   const IpHeader& y = b.outer->header;
-  if (&x != &y && (a.applied != b.applied || x.family != y.family || x.protocol != y.protocol ||
-                   y.is_fragment || x.header_size != y.header_size)) {
+  if (a.like != b.like &&
+      (a.like->applied != b.like->applied || x.family != y.family || x.protocol != y.protocol ||
+       y.is_fragment || x.header_size != y.header_size)) {
     return false;
   }
   if (x.is_fragment) return false;
@@ -399,7 +404,7 @@ bool Inbound::same_flow(const Unit& a, const Unit& b) {
 std::expected<void, Mib> Inbound::accept(const Unit& unit) {
   const Flow flow = flow_of(unit.outer->header, unit.packet);
   auto& slot = cache_.slot(flow);
-  if (!cache_.holds(slot, flow) || slot.value.applied != unit.applied) {
+  if (!cache_.holds(slot, flow) || slot.value.applied != unit.like->applied) {
     const auto pass = decide(unit, flow);
     if (!pass) return std::unexpected(pass.error());
     cache_.put(slot, flow, *pass);
@@ -412,7 +417,7 @@ std::expected<void, Mib> Inbound::accept(const Unit& unit) {
 
 std::expected<Inbound::Pass, Mib> Inbound::decide(const Unit& unit, const Flow& flow) const {
   const Snapshot& snapshot = context_->snapshot();
-  const Applied& applied = unit.applied;
+  const Applied& applied = unit.like->applied;
   for (std::uint32_t k = applied.depth; k-- > 0;) {
     if (!applied.associations[k]->params().selector.matches(flow)) {
       return std::unexpected(Mib::kInStateMismatch);

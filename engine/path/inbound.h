@@ -36,8 +36,8 @@ class Inbound final : public InboundPath {
 
   /// The SAs that were taken off a packet, outermost first.
   struct Applied {
-    std::array<SecurityAssociation*, kMaxDepth> associations{};
     std::uint32_t depth = 0;
+    std::array<SecurityAssociation*, kMaxDepth> associations{};
 
     bool operator==(const Applied& other) const {
       return depth == other.depth && std::equal(associations.begin(), associations.begin() + depth,
@@ -62,13 +62,13 @@ class Inbound final : public InboundPath {
   };
   /// A packet on its way through its transforms.
   struct Unit {
-    /// Of the packet around it; in the end its own, or an equal one of a packet before it.
-    const Outer* outer = nullptr;
-    MutableBytes packet;  // the next ESP packet; in the end, the inner packet
-    Outer inner;          // of what came out of the last transform
-    Applied applied;
-    bool done = false;  // dropped, or through its last transform
+    const Outer* outer = nullptr;  // of the packet around it; in the end, `like`'s own
+    MutableBytes packet;           // the next ESP packet; in the end, the inner packet
+    const Unit* like = nullptr;    // whose `inner` and `applied` are this packet's too; or this one
+    bool done = false;             // dropped, or through its last transform
     bool dropped = false;
+    Applied applied;
+    Outer inner;  // of what came out of the last transform
   };
   /// That a flow protected by these SAs may pass, and the policies that said so.
   struct Pass {
