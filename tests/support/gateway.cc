@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 
 namespace xfrmfs::testing {
@@ -168,7 +167,7 @@ PolicyParams make(const TunnelPolicy& policy) {
 
 PacketBytes in_buffer(PacketPool& pool, const PacketData& data) {
   Buffer buffer = pool.take();
-  std::memcpy(buffer.data() + kHeadroom, data.data(), data.size());
+  std::copy(data.begin(), data.end(), buffer.data() + kHeadroom);
   return PacketBytes(std::move(buffer), kHeadroom, data.size());
 }
 
