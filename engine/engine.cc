@@ -165,7 +165,9 @@ struct Engine::Impl {
 
   /// Everything that can be wrong with a new SA but for being there already, and its transform.
   std::expected<std::unique_ptr<Transform>, ControlError> construct(SaParams& params) const {
-    if (const auto good = resolve(params.crypto); !good) return std::unexpected(good.error());
+    if (const auto good = resolve(params.crypto, backends.permissions()); !good) {
+      return std::unexpected(good.error());
+    }
     if (const auto good = check_kind(params); !good) return std::unexpected(good.error());
     if (params.id.destination.family() != params.source.family()) {
       return refuse(EINVAL, "Invalid address family");

@@ -22,6 +22,8 @@ constexpr std::size_t kHeaderSize = 8;  // SPI, low sequence number
 constexpr std::size_t kSaltSize = 4;
 constexpr std::size_t kIvSize = 8;
 
+/// `kSealsText`: or its text is associated data (AeadMode::kGmac).
+template <bool kSealsText>
 class AeadSealer final : public Sealer {
  public:
   AeadSealer(openssl::CipherContext context, Bytes salt, std::size_t icv_size, bool extended)
@@ -32,6 +34,8 @@ class AeadSealer final : public Sealer {
     std::memcpy(nonce_.data(), salt.data(), kSaltSize);
   }
   ~AeadSealer() override { OPENSSL_cleanse(nonce_.data(), nonce_.size()); }
+  AeadSealer(const AeadSealer&) = delete;
+  AeadSealer& operator=(const AeadSealer&) = delete;
 
   void seal(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
@@ -52,6 +56,14 @@ class AeadSealer final : public Sealer {
   }
 
  private:
+  static std::byte* text_of(const Box& box) { return box.packet + kHeaderSize + kIvSize; }
+
+  bool associate(const std::byte* data, std::size_t size) {
+    int written = 0;
+    return EVP_CipherUpdate(context_.get(), nullptr, &written, octets(data),
+                            static_cast<int>(size)) == 1;
+  }
+
   /// IV and associated data go in. The key schedule is the one of construction.
   bool begin(const Box& box) {
     std::memcpy(nonce_.data() + kSaltSize, box.packet + kHeaderSize, kIvSize);
@@ -59,28 +71,31 @@ class AeadSealer final : public Sealer {
         1) {
       return false;
     }
-    int written = 0;
-    if (!extended_) {
-      return EVP_CipherUpdate(context_.get(), nullptr, &written, octets(box.packet), kHeaderSize) ==
-             1;
-    }
-    std::array<std::byte, 12> associated;
-    std::memcpy(associated.data(), box.packet, 4);
-    store_be32(associated.data() + 4, static_cast<std::uint32_t>(box.sequence >> 32));
-    std::memcpy(associated.data() + 8, box.packet + 4, 4);
-    return EVP_CipherUpdate(context_.get(), nullptr, &written, octets(associated.data()),
-                            static_cast<int>(associated.size())) == 1;
+    const std::size_t more = kSealsText ? 0 : kIvSize + box.text_size;
+    if (!extended_) return associate(box.packet, kHeaderSize + more);
+    std::array<std::byte, 12> header;
+    std::memcpy(header.data(), box.packet, 4);
+    store_be32(header.data() + 4, static_cast<std::uint32_t>(box.sequence >> 32));
+    std::memcpy(header.data() + 8, box.packet + 4, 4);
+    return associate(header.data(), header.size()) &&
+           (more == 0 || associate(box.packet + kHeaderSize, more));
   }
 
   bool seal_one(const Box& box) {
-    std::byte* const text = box.packet + kHeaderSize + kIvSize;
+    std::byte* const text = text_of(box);
     std::byte* const icv = text + box.text_size;
+    if constexpr (!kSealsText) {
+      if (box.source != nullptr) std::memcpy(text, box.source, box.text_size);
+    }
     if (!begin(box)) return false;
     int written = 0;
-    const std::byte* const from = box.source != nullptr ? box.source : text;
-    if (box.text_size > 0 && EVP_EncryptUpdate(context_.get(), octets(text), &written, octets(from),
-                                               static_cast<int>(box.text_size)) != 1) {
-      return false;
+    if constexpr (kSealsText) {
+      const std::byte* const from = box.source != nullptr ? box.source : text;
+      if (box.text_size > 0 &&
+          EVP_EncryptUpdate(context_.get(), octets(text), &written, octets(from),
+                            static_cast<int>(box.text_size)) != 1) {
+        return false;
+      }
     }
     return EVP_EncryptFinal_ex(context_.get(), octets(icv), &written) == 1 &&
            EVP_CIPHER_CTX_get_params(context_.get(), tag_at(icv)) == 1;
@@ -93,15 +108,19 @@ class AeadSealer final : public Sealer {
   }
 
   BoxResult open_one(const Box& box) {
-    std::byte* const text = box.packet + kHeaderSize + kIvSize;
+    std::byte* const text = text_of(box);
     std::byte* const icv = text + box.text_size;
-    if (!begin(box)) return BoxResult::kFailed;
-    int written = 0;
-    if (box.text_size > 0 && EVP_DecryptUpdate(context_.get(), octets(text), &written, octets(text),
-                                               static_cast<int>(box.text_size)) != 1) {
+    if (EVP_CIPHER_CTX_set_params(context_.get(), tag_at(icv)) != 1 || !begin(box)) {
       return BoxResult::kFailed;
     }
-    if (EVP_CIPHER_CTX_set_params(context_.get(), tag_at(icv)) != 1) return BoxResult::kFailed;
+    int written = 0;
+    if constexpr (kSealsText) {
+      if (box.text_size > 0 &&
+          EVP_DecryptUpdate(context_.get(), octets(text), &written, octets(text),
+                            static_cast<int>(box.text_size)) != 1) {
+        return BoxResult::kFailed;
+      }
+    }
     // The library compares in constant time.
     const bool right = EVP_DecryptFinal_ex(context_.get(), octets(icv), &written) == 1;
     return right ? BoxResult::kDone : BoxResult::kIcvWrong;
@@ -117,10 +136,8 @@ class AeadFactory final : public SealerFactory {
  public:
   AeadFactory(openssl::Cipher cipher, const AeadAlgorithm& algorithm, const AeadParams& params)
       : cipher_(std::move(cipher)),
-        shape_{.iv_size = algorithm.iv_size,
-               .icv_size = static_cast<std::uint8_t>(params.icv_bits / 8),
-               .alignment = 4,
-               .iv_rule = IvRule::kUnique},
+        mode_(algorithm.mode),
+        shape_(shape_of(algorithm, params)),
         key_(params.key.bytes().first(params.key.size() - algorithm.salt_size)),
         salt_(params.key.bytes().last(algorithm.salt_size)) {}
 
@@ -136,10 +153,15 @@ class AeadFactory final : public SealerFactory {
       ERR_clear_error();
       return nullptr;
     }
-    return std::make_unique<AeadSealer>(std::move(context), salt_, shape_.icv_size, extended);
+    if (mode_ == AeadMode::kGmac) {
+      return std::make_unique<AeadSealer<false>>(std::move(context), salt_, shape_.icv_size,
+                                                 extended);
+    }
+    return std::make_unique<AeadSealer<true>>(std::move(context), salt_, shape_.icv_size, extended);
   }
 
   const openssl::Cipher cipher_;
+  const AeadMode mode_;
   const BoxShape shape_;
   const Bytes key_;   // in the params, which outlive us
   const Bytes salt_;  // likewise
@@ -149,8 +171,8 @@ class AeadFactory final : public SealerFactory {
 
 std::unique_ptr<SealerFactory> make_aead_factory(const AeadAlgorithm& algorithm,
                                                  const AeadParams& params) {
-  auto cipher = openssl::fetch_cipher(fmt::format(
-      "AES-{}-{}", (params.key.size() - algorithm.salt_size) * 8, algorithm.library_mode));
+  auto cipher = openssl::fetch_cipher(fmt::format(fmt::runtime(algorithm.library_name),
+                                                  (params.key.size() - algorithm.salt_size) * 8));
   if (cipher == nullptr) return nullptr;
   return std::make_unique<AeadFactory>(std::move(cipher), algorithm, params);
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sealers for ciphers that authenticate by themselves: AES-GCM in ESP, RFC 4106.
+// Sealers for algorithms that authenticate by themselves, all but CCM:
 //
-//   nonce            = salt 4 | IV 8                          (RFC 4106 §4)
-//   associated data  = SPI 4 | sequence 4, or SPI 4 | high 4 | low 4 with ESN   (§5)
+//   AES-GCM             RFC 4106   associated data: header
+//   AES-GMAC            RFC 4543   associated data: header | IV 8 | text, which stays
+//   clear ChaCha20-Poly1305   RFC 7634   salt 4   associated data: header
+//
+//   nonce  = salt 4 | IV 8
+//   header = SPI 4 | sequence 4, or SPI 4 | high 4 | low 4 with ESN   (RFC 4106 §5)
 
 #pragma once
 
@@ -12,8 +16,8 @@
 
 namespace xfrmfs::engine {
 
-/// `params` belong to the row `algorithm`, were validated, and outlive the factory. Null if the
-/// library lacks the cipher.
+/// Not for AeadMode::kCcm. `params` belong to the row `algorithm`, were validated, and outlive the
+/// factory. Null if the library lacks the cipher.
 std::unique_ptr<SealerFactory> make_aead_factory(const AeadAlgorithm& algorithm,
                                                  const AeadParams& params);
 

@@ -43,9 +43,12 @@ BackendTrial try_out(const TestedAlgorithm& algorithm, const CryptoBackends& bac
   for (const KnownAnswer& answer : algorithm.answers) {
     const CryptoParams params = algorithm.params(answer);
     const auto factory = make_sealer_factory(params, backends);
-    if (!factory) return {.state = BackendTrial::State::kNotOffered};
+    if (!factory || (*factory)->make_sealer(false) == nullptr) {
+      return {.state = BackendTrial::State::kNotOffered};
+    }
     if (!test.passes(**factory, lane, answer)) return {.state = BackendTrial::State::kWrong};
   }
+  if (!algorithm.raced) return {.state = BackendTrial::State::kRight};
   const CryptoParams params = algorithm.params(algorithm.answers.front());
   return {.state = BackendTrial::State::kRight,
           .nanoseconds = test.time(**make_sealer_factory(params, backends), lane, kLongRun)};
@@ -83,9 +86,11 @@ CryptoBackends::CryptoBackends() {
   });
 }
 
-CryptoBackends CryptoBackends::select(BackendPreference preference) {
+CryptoBackends CryptoBackends::select(BackendPreference preference,
+                                      const CryptoPermissions& permissions) {
   using State = BackendTrial::State;
   std::array<CryptoBackends, kBackends.size()> candidates;  // each does everything
+  for (CryptoBackends& all : candidates) all.permit({.broken_ciphers = true});
   const std::optional<Backend> wanted = only_one(preference);
   std::unique_ptr<CryptoLane> lane;
   bool available = false;
@@ -107,6 +112,7 @@ CryptoBackends CryptoBackends::select(BackendPreference preference) {
 
   CryptoBackends selected;
   selected.preference_ = preference;
+  selected.permissions_ = permissions;
   SelfTest test;
   for (std::size_t i = 0; i < kAlgorithms; ++i) {
     BackendChoice& row = selected.table_[i];
@@ -140,22 +146,30 @@ std::unique_ptr<CryptoLane> CryptoBackends::make_lane() const {
   return ipsec_mb_ != nullptr ? ipsec_mb_->make_lane() : nullptr;
 }
 
-const BackendChoice* CryptoBackends::find_aead(std::string_view name, std::size_t key_size) const {
-  const auto tested = tested_algorithms();
-  const auto found = std::ranges::find_if(tested, [&](const TestedAlgorithm& row) {
-    return row.mac.empty() && row.cipher == name && row.answers.front().key_size == key_size;
-  });
-  return found == tested.end() ? nullptr
-                               : &table_[static_cast<std::size_t>(found - tested.begin())];
+BackendUse CryptoBackends::use_for_aead(std::string_view name, std::size_t key_size) const {
+  for (std::size_t i = 0; i < kAlgorithms; ++i) {
+    const TestedAlgorithm& tested = tested_algorithms()[i];
+    if (tested.mac.empty() && tested.cipher == name &&
+        tested.answers.front().key_size == key_size) {
+      return {table_[i].chosen, table_[i].shortest_run};
+    }
+  }
+  return {};
 }
 
-const BackendChoice* CryptoBackends::find_pair(std::string_view cipher,
-                                               std::string_view mac) const {
-  const auto tested = tested_algorithms();
-  const auto found = std::ranges::find_if(
-      tested, [&](const TestedAlgorithm& row) { return row.cipher == cipher && row.mac == mac; });
-  return found == tested.end() ? nullptr
-                               : &table_[static_cast<std::size_t>(found - tested.begin())];
+BackendUse CryptoBackends::use_for_pair(std::string_view cipher, std::string_view mac) const {
+  BackendUse others{.backend = Backend::kOpenssl};
+  for (std::size_t i = 0; i < kAlgorithms; ++i) {
+    const TestedAlgorithm& tested = tested_algorithms()[i];
+    const bool same_cipher = tested.cipher == cipher;
+    const bool same_mac = tested.mac == mac;
+    if (same_cipher && same_mac) return {table_[i].chosen, table_[i].shortest_run};
+    const BackendTrial& trial = table_[i].trials[index_of(Backend::kOpenssl)];
+    if ((same_cipher || same_mac) && trial.state == BackendTrial::State::kWrong) {
+      others.backend.reset();
+    }
+  }
+  return others;
 }
 
 }  // namespace xfrmfs::engine

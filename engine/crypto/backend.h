@@ -27,6 +27,12 @@ enum class Backend : std::uint8_t { kOpenssl, kIpsecMb };
 inline constexpr std::array kBackends = {Backend::kOpenssl, Backend::kIpsecMb};
 std::string_view name_of(Backend backend);  // "openssl", "ipsec-mb"
 
+/// What is refused unless somebody asked for it.
+struct CryptoPermissions {
+  bool broken_ciphers = false;   // DES: its keys can be searched
+  bool unauthenticated = false;  // encryption without integrity (CVE-2005-0039)
+};
+
 /// Whom to ask: the fastest, or one library only.
 enum class BackendPreference : std::uint8_t { kAuto, kOpenssl, kIpsecMb };
 /// "auto", "openssl", "ipsec-mb".
@@ -64,16 +70,26 @@ struct BackendChoice {
   SealAndOpen<std::size_t> shortest_run{1, 1};
 };
 
+/// Who does the work of an SA.
+struct BackendUse {
+  std::optional<Backend> backend;  // nobody: there is no right one
+  SealAndOpen<std::size_t> shortest_run{1, 1};
+};
+
 /// A value; any number of them in a process. const members: any thread.
 class CryptoBackends {
  public:
-  static constexpr std::size_t kAlgorithms = 7;
+  static constexpr std::size_t kAlgorithms = 27;
 
   /// OpenSSL for everything, nothing tried.
   CryptoBackends();
   /// Tries and measures; some ten milliseconds. Throws std::system_error if one library only was
   /// asked for and it is not there. An algorithm that it lacks goes to OpenSSL.
-  static CryptoBackends select(BackendPreference preference);
+  static CryptoBackends select(BackendPreference preference,
+                               const CryptoPermissions& permissions = {});
+
+  const CryptoPermissions& permissions() const { return permissions_; }
+  void permit(const CryptoPermissions& permissions) { permissions_ = permissions; }
 
   std::span<const BackendChoice> table() const { return table_; }
   BackendPreference preference() const { return preference_; }
@@ -81,16 +97,18 @@ class CryptoBackends {
   /// For one thread in one direction; null if no chosen library needs any.
   std::unique_ptr<CryptoLane> make_lane() const;
 
-  /// The row of an AEAD with a key of this size, salt included, or of a cipher with this MAC. Null
-  /// if there is none.
-  const BackendChoice* find_aead(std::string_view name, std::size_t key_size) const;
-  const BackendChoice* find_pair(std::string_view cipher, std::string_view mac) const;
+  /// Who does an AEAD with a key of this size, salt included: as its row says.
+  BackendUse use_for_aead(std::string_view name, std::size_t key_size) const;
+  /// Who does a cipher with this MAC: as the row of the pair says. A pair without a row is
+  /// OpenSSL's if it was not wrong in any other row about one of the two.
+  BackendUse use_for_pair(std::string_view cipher, std::string_view mac) const;
   /// Null unless a row chose it.
   const ipsec_mb::Library* ipsec_mb() const { return ipsec_mb_.get(); }
 
  private:
   std::array<BackendChoice, kAlgorithms> table_;
   BackendPreference preference_ = BackendPreference::kOpenssl;
+  CryptoPermissions permissions_;
   std::shared_ptr<const ipsec_mb::Library> ipsec_mb_;
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "engine/base/bytes.h"
@@ -21,19 +22,33 @@ using openssl::octets;
 constexpr std::size_t kHeaderSize = 8;  // SPI, low sequence number
 constexpr std::size_t kMaxIcv = 64;
 
+constexpr std::size_t kNonceSize = 4;
+constexpr std::size_t kCounterIvSize = 8;
+using CounterBlock = std::array<std::byte, 16>;
+
 class EtmSealer final : public Sealer {
  public:
-  EtmSealer(openssl::CipherContext context, std::unique_ptr<Mac> mac, const BoxShape& shape,
-            std::size_t block_size, bool extended)
-      : context_(std::move(context)),
+  /// `context` is null, and `nonce` means nothing, where the mode has none.
+  EtmSealer(const CipherAlgorithm& cipher, openssl::CipherContext context, Bytes nonce,
+            std::unique_ptr<Mac> mac, const BoxShape& shape, bool extended)
+      : mode_(cipher.mode),
+        context_(std::move(context)),
         mac_(std::move(mac)),
         shape_(shape),
-        block_size_(block_size),
-        extended_(extended) {}
+        block_size_(cipher.block_size),
+        extended_(extended) {
+    if (mode_ != CipherMode::kCtr) return;
+    std::memcpy(counter_.data(), nonce.data(), kNonceSize);
+    store_be32(counter_.data() + kNonceSize + kCounterIvSize, 1);
+  }
+  ~EtmSealer() override { OPENSSL_cleanse(counter_.data(), counter_.size()); }
+  EtmSealer(const EtmSealer&) = delete;
+  EtmSealer& operator=(const EtmSealer&) = delete;
 
   void seal(std::span<Box> run, CryptoLane*) noexcept override {
     for (Box& box : run) {
-      if (encrypt(box) && authenticate(box, {text_of(box) + box.text_size, shape_.icv_size})) {
+      const std::byte* const from = box.source != nullptr ? box.source : text_of(box);
+      if (cipher(box, from) && authenticate(box, {text_of(box) + box.text_size, shape_.icv_size})) {
         box.result = BoxResult::kDone;
       } else {
         box.result = BoxResult::kFailed;
@@ -53,27 +68,26 @@ class EtmSealer final : public Sealer {
   std::byte* text_of(const Box& box) const { return box.packet + kHeaderSize + shape_.iv_size; }
 
   bool set_iv(const Box& box) {
-    return EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, octets(box.packet + kHeaderSize),
-                              -1, nullptr) == 1;
+    const std::byte* iv = box.packet + kHeaderSize;
+    if (mode_ == CipherMode::kCtr) {
+      std::memcpy(counter_.data() + kNonceSize, iv, kCounterIvSize);
+      iv = counter_.data();
+    }
+    return EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, octets(iv), -1, nullptr) == 1;
   }
 
-  bool encrypt(const Box& box) {
-    if (box.text_size % block_size_ != 0 || !set_iv(box)) return false;
-    if (box.text_size == 0) return true;
+  /// In the direction of the context.
+  bool cipher(const Box& box, const std::byte* from) {
     std::byte* const text = text_of(box);
-    const std::byte* const from = box.source != nullptr ? box.source : text;
-    int written = 0;
-    return EVP_EncryptUpdate(context_.get(), octets(text), &written, octets(from),
-                             static_cast<int>(box.text_size)) == 1;
-  }
-
-  bool decrypt(const Box& box) {
     if (box.text_size % block_size_ != 0) return false;
+    if (mode_ == CipherMode::kNull) {
+      if (from != text) std::memcpy(text, from, box.text_size);
+      return true;
+    }
     if (box.text_size == 0) return true;
-    std::byte* const text = text_of(box);
     int written = 0;
-    return set_iv(box) && EVP_DecryptUpdate(context_.get(), octets(text), &written, octets(text),
-                                            static_cast<int>(box.text_size)) == 1;
+    return set_iv(box) && EVP_CipherUpdate(context_.get(), octets(text), &written, octets(from),
+                                           static_cast<int>(box.text_size)) == 1;
   }
 
   bool authenticate(const Box& box, MutableBytes icv) {
@@ -90,55 +104,72 @@ class EtmSealer final : public Sealer {
     if (CRYPTO_memcmp(wanted.data(), text_of(box) + box.text_size, shape_.icv_size) != 0) {
       return BoxResult::kIcvWrong;
     }
-    return decrypt(box) ? BoxResult::kDone : BoxResult::kFailed;
+    return cipher(box, text_of(box)) ? BoxResult::kDone : BoxResult::kFailed;
   }
 
+  const CipherMode mode_;
   const openssl::CipherContext context_;
   const std::unique_ptr<Mac> mac_;
   const BoxShape shape_;
   const std::size_t block_size_;
   const bool extended_;
+  CounterBlock counter_{};
 };
 
 class EtmFactory final : public SealerFactory {
  public:
-  EtmFactory(openssl::Cipher cipher, const CipherAlgorithm& cipher_row,
-             const CipherParams& cipher_params, const MacAlgorithm& mac_row,
+  /// `library_cipher` is null for no cipher at all.
+  EtmFactory(openssl::Cipher library_cipher, const CipherAlgorithm& cipher,
+             const CipherParams& cipher_params, const MacAlgorithm& mac,
              const MacParams& mac_params)
-      : cipher_(std::move(cipher)),
-        cipher_row_(cipher_row),
-        mac_row_(mac_row),
-        shape_{.iv_size = cipher_row.iv_size,
-               .icv_size = static_cast<std::uint8_t>(mac_params.truncation_bits / 8),
-               .alignment = std::max<std::uint8_t>(4, cipher_row.block_size),
-               .iv_rule = IvRule::kUnpredictable},
-        cipher_key_(cipher_params.key.bytes()),
+      : library_cipher_(std::move(library_cipher)),
+        cipher_(cipher),
+        mac_(mac),
+        shape_(shape_of(cipher, mac_params)),
+        cipher_key_(key_of(cipher, cipher_params)),
+        nonce_(cipher_params.key.bytes().subspan(cipher_key_.size())),
         mac_key_(mac_params.key.bytes()) {}
 
   BoxShape shape() const override { return shape_; }
   std::unique_ptr<Sealer> make_sealer(bool extended) const override { return make(1, extended); }
   std::unique_ptr<Sealer> make_opener(bool extended) const override { return make(0, extended); }
 
+  static Bytes key_of(const CipherAlgorithm& cipher, const CipherParams& params) {
+    const std::size_t nonce = cipher.mode == CipherMode::kCtr ? kNonceSize : 0;
+    return params.key.bytes().first(params.key.size() - nonce);
+  }
+
  private:
   std::unique_ptr<Sealer> make(int encrypt, bool extended) const {
+    openssl::CipherContext context;
+    if (library_cipher_ != nullptr && (context = make_context(encrypt)) == nullptr) return nullptr;
+    auto mac = mac_.make(mac_key_);
+    if (mac == nullptr) return nullptr;
+    return std::make_unique<EtmSealer>(cipher_, std::move(context), nonce_, std::move(mac), shape_,
+                                       extended);
+  }
+
+  openssl::CipherContext make_context(int encrypt) const {
     openssl::CipherContext context(EVP_CIPHER_CTX_new());
-    auto mac = mac_row_.make(mac_key_);
-    if (context == nullptr || mac == nullptr ||
-        EVP_CipherInit_ex2(context.get(), cipher_.get(), octets(cipher_key_.data()), nullptr,
-                           encrypt, nullptr) != 1 ||
+    if (context == nullptr ||
+        EVP_CipherInit_ex2(context.get(), library_cipher_.get(), nullptr, nullptr, encrypt,
+                           nullptr) != 1 ||
+        EVP_CIPHER_CTX_set_key_length(context.get(), static_cast<int>(cipher_key_.size())) != 1 ||
+        EVP_CipherInit_ex2(context.get(), nullptr, octets(cipher_key_.data()), nullptr, -1,
+                           nullptr) != 1 ||
         EVP_CIPHER_CTX_set_padding(context.get(), 0) != 1) {  // ESP pads in its own way
       ERR_clear_error();
       return nullptr;
     }
-    return std::make_unique<EtmSealer>(std::move(context), std::move(mac), shape_,
-                                       cipher_row_.block_size, extended);
+    return context;
   }
 
-  const openssl::Cipher cipher_;
-  const CipherAlgorithm& cipher_row_;
-  const MacAlgorithm& mac_row_;
+  const openssl::Cipher library_cipher_;
+  const CipherAlgorithm& cipher_;
+  const MacAlgorithm& mac_;
   const BoxShape shape_;
   const Bytes cipher_key_;  // in the params, which outlive us
+  const Bytes nonce_;       // likewise
   const Bytes mac_key_;     // likewise
 };
 
@@ -148,9 +179,15 @@ std::unique_ptr<SealerFactory> make_etm_factory(const CipherAlgorithm& cipher,
                                                 const CipherParams& cipher_params,
                                                 const MacAlgorithm& mac,
                                                 const MacParams& mac_params) {
-  auto library_cipher = openssl::fetch_cipher(
-      fmt::format("AES-{}-{}", cipher_params.key.size() * 8, cipher.library_mode));
-  if (library_cipher == nullptr) return nullptr;
+  openssl::Cipher library_cipher;
+  if (cipher.mode != CipherMode::kNull) {
+    const std::string name = fmt::format(fmt::runtime(cipher.library_name),
+                                         EtmFactory::key_of(cipher, cipher_params).size() * 8);
+    library_cipher = cipher.standing == CipherStanding::kCurrent
+                         ? openssl::fetch_cipher(name)
+                         : openssl::fetch_legacy_cipher(name);
+    if (library_cipher == nullptr) return nullptr;
+  }
   return std::make_unique<EtmFactory>(std::move(library_cipher), cipher, cipher_params, mac,
                                       mac_params);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sealers that encrypt, then authenticate what was encrypted: AES-CBC (RFC 3602) with a MAC.
+// Sealers that encrypt, then authenticate what was encrypted: a cipher in CBC (RFC 2451, RFC 3602,
+// RFC 4312), AES in counter mode (RFC 3686), or none (RFC 2410), with a MAC.
+//
+//   counter block = nonce 4, the end of the key | IV 8 | block number 4, from 1   (RFC 3686 §4)
 //
 // The MAC covers SPI, sequence number, IV and ciphertext, and behind them, with extended sequence
 // numbers, the high half that is not sent (RFC 4303 §2.2.1, §3.3.2.1).

@@ -15,7 +15,16 @@ class Present final : public Library {
 
   std::unique_ptr<SealerFactory> make_aead_factory(const AeadAlgorithm& algorithm,
                                                    const AeadParams& params) const override {
-    return make_gcm_factory(*manager_, algorithm, params);
+    switch (algorithm.mode) {
+      case AeadMode::kGcm:
+        return make_gcm_factory(*manager_, algorithm, params);
+      case AeadMode::kChaCha20Poly1305:
+        return make_chacha_factory(*manager_, algorithm, params);
+      case AeadMode::kCcm:
+      case AeadMode::kGmac:
+        break;
+    }
+    return nullptr;
   }
   std::unique_ptr<SealerFactory> make_etm_factory(
       const CipherAlgorithm& cipher, const CipherParams& cipher_params, const MacAlgorithm& mac,

@@ -177,7 +177,7 @@ std::unique_ptr<SealerFactory> make_cbc_factory(
     const MacAlgorithm& mac, const MacParams& mac_params, const CbcWidths& widths,
     std::unique_ptr<SealerFactory> single, SealAndOpen<std::size_t> shortest_run) {
   const auto hash = std::ranges::find(hashes(), mac.name, &Hash::name);
-  if (cipher.library_mode != "CBC" || hash == hashes().end()) return nullptr;
+  if (cipher.name != "cbc(aes)" || hash == hashes().end()) return nullptr;
   return std::make_unique<CbcFactory>(
       std::make_shared<const CbcKeys>(manager, *hash,
                                       widths[static_cast<std::size_t>(hash - hashes().begin())],

@@ -126,10 +126,7 @@ class GcmFactory final : public SealerFactory {
  public:
   GcmFactory(const Functions& functions, const AeadAlgorithm& algorithm, const AeadParams& params)
       : functions_(functions),
-        shape_{.iv_size = algorithm.iv_size,
-               .icv_size = static_cast<std::uint8_t>(params.icv_bits / 8),
-               .alignment = 4,
-               .iv_rule = IvRule::kUnique},
+        shape_(shape_of(algorithm, params)),
         key_(params.key.bytes().first(params.key.size() - algorithm.salt_size)),
         salt_(params.key.bytes().last(algorithm.salt_size)) {}
 
@@ -159,7 +156,6 @@ class GcmFactory final : public SealerFactory {
 std::unique_ptr<SealerFactory> make_gcm_factory(const IMB_MGR& manager,
                                                 const AeadAlgorithm& algorithm,
                                                 const AeadParams& params) {
-  if (algorithm.library_mode != "GCM" || algorithm.salt_size != kSaltSize) return nullptr;
   const auto with = [&](const Functions& functions) {
     return std::make_unique<GcmFactory>(functions, algorithm, params);
   };

@@ -53,6 +53,9 @@ CbcWidths measure_cbc_widths(const IMB_MGR& manager);
 std::unique_ptr<SealerFactory> make_gcm_factory(const IMB_MGR& manager,
                                                 const AeadAlgorithm& algorithm,
                                                 const AeadParams& params);
+std::unique_ptr<SealerFactory> make_chacha_factory(const IMB_MGR& manager,
+                                                   const AeadAlgorithm& algorithm,
+                                                   const AeadParams& params);
 std::unique_ptr<SealerFactory> make_cbc_factory(
     const IMB_MGR& manager, const CipherAlgorithm& cipher, const CipherParams& cipher_params,
     const MacAlgorithm& mac, const MacParams& mac_params, const CbcWidths& widths,

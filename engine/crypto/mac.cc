@@ -5,13 +5,44 @@
 // an allocation. They run the same assembly.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/crypto.h>
+#include <openssl/md5.h>
+#include <openssl/ripemd.h>
 #include <openssl/sha.h>
 
 #include <array>
 #include <cstring>
 
+#include "engine/crypto/sm3.h"
+
 namespace xfrmfs::engine {
 namespace {
+
+struct Md5 {
+  using State = MD5_CTX;
+  static constexpr std::size_t kBlock = MD5_CBLOCK;
+  static constexpr std::size_t kDigest = MD5_DIGEST_LENGTH;
+  static constexpr auto init = MD5_Init;
+  static constexpr auto update = MD5_Update;
+  static constexpr auto final = MD5_Final;
+};
+
+struct Ripemd160 {
+  using State = RIPEMD160_CTX;
+  static constexpr std::size_t kBlock = RIPEMD160_CBLOCK;
+  static constexpr std::size_t kDigest = RIPEMD160_DIGEST_LENGTH;
+  static constexpr auto init = RIPEMD160_Init;
+  static constexpr auto update = RIPEMD160_Update;
+  static constexpr auto final = RIPEMD160_Final;
+};
+
+struct Sm3 {
+  using State = Sm3State;
+  static constexpr std::size_t kBlock = kSm3Block;
+  static constexpr std::size_t kDigest = kSm3Digest;
+  static constexpr auto init = sm3_init;
+  static constexpr auto update = sm3_update;
+  static constexpr auto final = sm3_final;
+};
 
 struct Sha1 {
   using State = SHA_CTX;
@@ -110,6 +141,11 @@ class Hmac final : public Mac {
   bool usable_ = true;
 };
 
+class NoMac final : public Mac {
+ public:
+  bool compute(Bytes, Bytes, MutableBytes out) noexcept override { return out.empty(); }
+};
+
 template <class Hash>
 std::unique_ptr<Mac> make_hmac(Bytes key) {
   auto mac = std::make_unique<Hmac<Hash>>(key);
@@ -119,6 +155,9 @@ std::unique_ptr<Mac> make_hmac(Bytes key) {
 
 }  // namespace
 
+std::unique_ptr<Mac> make_hmac_md5(Bytes key) {
+  return make_hmac<Md5>(key);
+}
 std::unique_ptr<Mac> make_hmac_sha1(Bytes key) {
   return make_hmac<Sha1>(key);
 }
@@ -130,6 +169,15 @@ std::unique_ptr<Mac> make_hmac_sha384(Bytes key) {
 }
 std::unique_ptr<Mac> make_hmac_sha512(Bytes key) {
   return make_hmac<Sha512>(key);
+}
+std::unique_ptr<Mac> make_hmac_rmd160(Bytes key) {
+  return make_hmac<Ripemd160>(key);
+}
+std::unique_ptr<Mac> make_hmac_sm3(Bytes key) {
+  return make_hmac<Sm3>(key);
+}
+std::unique_ptr<Mac> make_no_mac(Bytes) {
+  return std::make_unique<NoMac>();
 }
 
 }  // namespace xfrmfs::engine

@@ -22,10 +22,18 @@ class Mac {
   virtual bool compute(Bytes first, Bytes second, MutableBytes out) noexcept = 0;
 };
 
-/// Keys of any length, the empty one included, as RFC 2104 §2 and the kernel allow.
+/// HMACs: keys of any length, the empty one included, as RFC 2104 §2 and the kernel allow.
+std::unique_ptr<Mac> make_hmac_md5(Bytes key);
 std::unique_ptr<Mac> make_hmac_sha1(Bytes key);
 std::unique_ptr<Mac> make_hmac_sha256(Bytes key);
 std::unique_ptr<Mac> make_hmac_sha384(Bytes key);
 std::unique_ptr<Mac> make_hmac_sha512(Bytes key);
+std::unique_ptr<Mac> make_hmac_rmd160(Bytes key);
+std::unique_ptr<Mac> make_hmac_sm3(Bytes key);
+/// Keys of 16 bytes.
+std::unique_ptr<Mac> make_xcbc_aes(Bytes key);  // RFC 3566
+std::unique_ptr<Mac> make_cmac_aes(Bytes key);  // RFC 4493
+/// Whose value is nothing.
+std::unique_ptr<Mac> make_no_mac(Bytes key);
 
 }  // namespace xfrmfs::engine

@@ -25,11 +25,11 @@ using Cipher = std::unique_ptr<EVP_CIPHER, Free>;
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, Free>;
 
 /// Null if the library does not know the name.
-inline Cipher fetch_cipher(const std::string& name) {
-  Cipher cipher(EVP_CIPHER_fetch(nullptr, name.c_str(), nullptr));
-  if (cipher == nullptr) ERR_clear_error();
-  return cipher;
-}
+Cipher fetch_cipher(const std::string& name);
+/// From the provider "legacy". Null if it cannot be loaded.
+Cipher fetch_legacy_cipher(const std::string& name);
+/// Loads it at the first call.
+bool has_legacy_provider();
 
 /// libcrypto's word for std::byte.
 inline unsigned char* octets(std::byte* bytes) {

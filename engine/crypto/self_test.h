@@ -30,6 +30,7 @@ struct TestedAlgorithm {
   std::string_view mac;     // empty: `cipher` is an AEAD
   std::uint32_t icv_bits;
   std::span<const KnownAnswer> answers;
+  bool raced;  // more than one library may have it, so that its time is taken
 
   /// With the keys of the test.
   CryptoParams params(const KnownAnswer& answer) const;

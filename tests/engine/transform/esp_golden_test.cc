@@ -73,7 +73,7 @@ void expect_seals(const GoldenSa& sa, const EspBackend& backend) {
 
 TEST(EspGoldenTest, OpensWhatTheKernelSealed) {
   const auto associations = testing::read_golden_esp();
-  EXPECT_EQ(associations.size(), 22U);
+  EXPECT_EQ(associations.size(), 30U);
   for (const GoldenSa& sa : associations) {
     for (const EspBackend& backend : testing::esp_backends()) {
       SCOPED_TRACE(sa.name + " by " + backend.name);
