@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -149,6 +150,33 @@ TEST(BackendTest, HasARowForEveryAlgorithm) {
     EXPECT_TRUE(!params.aead || tested(params.aead->name)) << suite.name;
     EXPECT_TRUE(!params.cipher || tested(params.cipher->name)) << suite.name;
     EXPECT_TRUE(!params.mac || tested(params.mac->name)) << suite.name;
+  }
+}
+
+/// Run a second time where libcrypto finds no provider (CMakeLists.txt).
+TEST(LegacyProviderTest, IsMissedByNoOtherAlgorithm) {
+  const char* const folder = std::getenv("OPENSSL_MODULES");
+  const bool hidden = folder != nullptr && std::string(folder) == "/nonexistent";
+  const auto backends =
+      CryptoBackends::select(BackendPreference::kOpenssl, testing::kLegacyPermitted);
+  for (const BackendChoice& row : backends.table()) {
+    SCOPED_TRACE(row.algorithm);
+    const TestedAlgorithm& algorithm = tested(row);
+    const CryptoParams params = algorithm.params(algorithm.answers.front());
+    const auto factory = make_sealer_factory(params, backends);
+    const bool offered = row.chosen == Backend::kOpenssl;
+    EXPECT_EQ(factory.has_value(), offered);
+    EXPECT_TRUE(offered || needs_legacy_provider(row));
+    if (offered) {
+      EXPECT_FALSE(hidden && needs_legacy_provider(row));
+      continue;
+    }
+    EXPECT_EQ(trial(row, Backend::kOpenssl).state, State::kNotOffered);
+    EXPECT_EQ(factory.error().error, ENOSYS);
+    EXPECT_EQ(factory.error().message,
+              "algorithm \"" + std::string(algorithm.cipher) +
+                  "\": not offered by the cryptographic library, whose provider \"legacy\" cannot "
+                  "be loaded");
   }
 }
 

@@ -2,11 +2,15 @@
 #include "engine/crypto/mac.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 
+#include <array>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/crypto/algorithm.h"
+#include "engine/crypto/sm3.h"
 #include "tests/support/hex.h"
 #include "tests/support/vector_file.h"
 
@@ -18,7 +22,9 @@ using testing::to_hex;
 TEST(MacTest, GivesPublishedValues) {
   std::size_t cases = 0;
   for (const char* file : {"vectors/rfc2202_hmac_sha1.txt", "vectors/rfc4231_hmac_sha2.txt",
-                           "vectors/rfc4868_hmac_sha2.txt"}) {
+                           "vectors/rfc4868_hmac_sha2.txt", "vectors/rfc2202_hmac_md5.txt",
+                           "vectors/rfc2286_hmac_rmd160.txt", "vectors/rfc3566_xcbc_aes.txt",
+                           "vectors/rfc4493_cmac_aes.txt"}) {
     for (const auto& vector : testing::read_vectors(file)) {
       SCOPED_TRACE(std::string(file) + " case " + vector.text("case") + " " +
                    vector.text("algorithm"));
@@ -34,7 +40,7 @@ TEST(MacTest, GivesPublishedValues) {
       ++cases;
     }
   }
-  EXPECT_EQ(cases, 7U + 21U + 12U);
+  EXPECT_EQ(cases, 7U + 21U + 12U + 7U + 7U + 7U + 4U);
 }
 
 /// A key is hashed first only if it is longer than a block: one byte either way. The values are
@@ -81,7 +87,50 @@ TEST(MacTest, HashesKeysOnlyAboveABlock) {
   }
 }
 
+std::string sm3(Bytes data, std::size_t cut) {
+  Sm3State state;
+  std::array<unsigned char, kSm3Digest> digest;
+  sm3_init(&state);
+  sm3_update(&state, data.data(), cut);
+  sm3_update(&state, data.data() + cut, data.size() - cut);
+  sm3_final(digest.data(), &state);
+  return to_hex(std::as_bytes(std::span(digest)));
+}
+
+/// GB/T 32905 appendix A.
+TEST(Sm3Test, GivesPublishedDigests) {
+  EXPECT_EQ(sm3(testing::from_hex("616263"), 1),
+            "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0");
+  std::string text;
+  for (int i = 0; i < 16; ++i) text += "61626364";
+  EXPECT_EQ(sm3(testing::from_hex(text), 7),
+            "debe9ff92275b8a138604889c18e5a4d6fdb70e5387e5765293dcba39c0c5732");
+}
+
+/// Where padding needs a block of its own and where it does not, as libcrypto has it.
+TEST(Sm3Test, AgreesWithLibcryptoOnAllLengths) {
+  std::array<unsigned char, kSm3Digest> wanted;
+  for (std::size_t size = 0; size <= 200; ++size) {
+    std::vector<std::byte> data(size);
+    for (std::size_t i = 0; i < size; ++i) data[i] = static_cast<std::byte>(i * 5 + size);
+    ASSERT_EQ(EVP_Digest(data.data(), size, wanted.data(), nullptr, EVP_sm3(), nullptr), 1);
+    for (const std::size_t cut : {std::size_t{0}, size / 3, size}) {
+      ASSERT_EQ(sm3(data, cut), to_hex(std::as_bytes(std::span(wanted)))) << size;
+    }
+  }
+}
+
 TEST(MacTest, DoesNotGiveMoreThanTheDigest) {
+  for (const char* const name : {"xcbc(aes)", "cmac(aes)"}) {
+    const auto mac = find_mac(name)->make(std::vector<std::byte>(16));
+    std::vector<std::byte> out(17);
+    EXPECT_FALSE(mac->compute({}, {}, out));
+    EXPECT_EQ(find_mac(name)->make(std::vector<std::byte>(15)), nullptr);
+  }
+  std::vector<std::byte> byte(1);
+  EXPECT_FALSE(make_no_mac({})->compute({}, {}, byte));
+  EXPECT_TRUE(make_no_mac({})->compute(byte, byte, {}));
+
   const auto mac = make_hmac_sha256({});
   std::vector<std::byte> out(33);
   EXPECT_FALSE(mac->compute({}, {}, out));

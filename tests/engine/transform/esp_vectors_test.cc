@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
 #include "engine/base/bytes.h"
@@ -53,15 +54,22 @@ class EspVectorsTest : public ::testing::TestWithParam<std::size_t> {
   const EspBackend& backend() const { return testing::esp_backends()[GetParam()]; }
 };
 
-TEST_P(EspVectorsTest, AesGcm) {
-  for (const auto& vector : testing::read_vectors("vectors/mcgrew_gcm_esp.txt")) {
-    SCOPED_TRACE("case " + vector.text("case"));
+TEST_P(EspVectorsTest, Aead) {
+  std::vector<VectorRecord> vectors;
+  for (const char* const file : {"vectors/mcgrew_gcm_esp.txt", "vectors/esp_ccm_gmac.txt",
+                                 "vectors/rfc7634_chacha20_poly1305.txt"}) {
+    for (VectorRecord& vector : testing::read_vectors(file)) vectors.push_back(std::move(vector));
+  }
+  EXPECT_EQ(vectors.size(), 14U + 24U + 1U);
+  for (const auto& vector : vectors) {
+    SCOPED_TRACE(vector.text("algorithm") + " case " + vector.text("case"));
     const bool extended = vector.decimal("esn") == 1;
     const SeqNo sequence = vector.hex_number("sequence");
     auto key = vector.bytes("key");
     for (const std::byte b : vector.bytes("salt")) key.push_back(b);
     CryptoParams params;
-    params.aead = AeadParams{"rfc4106(gcm(aes))", Secret(key), 128};
+    const auto icv_bits = static_cast<std::uint32_t>(vector.bytes("icv").size() * 8);
+    params.aead = AeadParams{vector.text("algorithm"), Secret(key), icv_bits};
     const auto esp =
         Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))}, extended, params, 1,
                     IvOffset{vector.hex_number("iv") ^ sequence}, backend().backends);
