@@ -172,6 +172,9 @@ struct Engine::Impl {
     if (params.id.destination.family() != params.source.family()) {
       return refuse(EINVAL, "Invalid address family");
     }
+    if (params.mode == Mode::kTunnel && !params.crypto.authenticated()) {
+      return refuse(EINVAL, "encryption without integrity is refused in tunnel mode");
+    }
     const bool extended = params.replay.kind == ReplayKind::kEsn;
     auto esp = Esp::create(params.id.spi, extended, params.crypto, lanes, std::nullopt, backends);
     if (!esp) return std::unexpected(esp.error());

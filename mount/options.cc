@@ -205,6 +205,10 @@ CLI::App& add_mount(CLI::App& app, MountOptions& options, MountTexts& texts) {
       ->type_name("auto|openssl|ipsec-mb")
       ->capture_default_str()
       ->check(one_of({kAuto, "openssl", "ipsec-mb"}));
+  mount.add_flag("--legacy", options.permissions.broken_ciphers,
+                 "take SAs with DES, which is broken");
+  mount.add_flag("--allow-unauthenticated", options.permissions.unauthenticated,
+                 "take SAs with encryption and without integrity, except for tunnels");
   mount
       .add_option("--raw-send", texts.raw_send,
                   "how ESP without UDP leaves: as frames, or through a raw socket")

@@ -30,6 +30,7 @@ struct MountOptions {
   std::optional<std::uint16_t> udp_port;  // none: 4500 if nobody else has it; 0: no ESP in UDP
   bool offload = true;
   engine::BackendPreference crypto = engine::BackendPreference::kAuto;
+  engine::CryptoPermissions permissions;
   netio::RawSend raw_send = netio::RawSend::kAuto;
   std::string socket;  // absolute path; empty: /run/xfrmfs/<pid>.sock
 };

@@ -79,7 +79,7 @@ Service::Service(const MountOptions& options)
     : cpus_(netio::allowed_cpus()),
       lanes_(options.workers.value_or(netio::suggested_lanes(cpus_.size()))),
       pin_(options.pin),
-      engine_(lanes_, clock_, engine::CryptoBackends::select(options.crypto)),
+      engine_(lanes_, clock_, engine::CryptoBackends::select(options.crypto, options.permissions)),
       signals_(io_, SIGTERM, SIGINT),
       housekeeping_(io_, engine_, [this] { nudge_workers(); }) {
   engine_.set_attention_sink(&housekeeping_);
@@ -108,6 +108,8 @@ Service::Service(const MountOptions& options)
   summary_ = fmt::format("mounted={} tun={} offload={} workers={} udp-port={} socket={}",
                          session_->mountpoint(), tun_->name(), tun_->offloads().text(), lanes_,
                          udp_port_, socket);
+  if (options.permissions.broken_ciphers) summary_ += " legacy=allowed";
+  if (options.permissions.unauthenticated) summary_ += " unauthenticated=allowed";
 }
 
 void Service::open_devices(const MountOptions& options) {

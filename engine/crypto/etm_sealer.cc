@@ -151,17 +151,24 @@ class EtmFactory final : public SealerFactory {
 
   openssl::CipherContext make_context(int encrypt) const {
     openssl::CipherContext context(EVP_CIPHER_CTX_new());
-    if (context == nullptr ||
-        EVP_CipherInit_ex2(context.get(), library_cipher_.get(), nullptr, nullptr, encrypt,
-                           nullptr) != 1 ||
-        EVP_CIPHER_CTX_set_key_length(context.get(), static_cast<int>(cipher_key_.size())) != 1 ||
-        EVP_CipherInit_ex2(context.get(), nullptr, octets(cipher_key_.data()), nullptr, -1,
-                           nullptr) != 1 ||
+    if (context == nullptr || !start(context.get(), encrypt) ||
         EVP_CIPHER_CTX_set_padding(context.get(), 0) != 1) {  // ESP pads in its own way
       ERR_clear_error();
       return nullptr;
     }
     return context;
+  }
+
+  bool start(EVP_CIPHER_CTX* context, int encrypt) const {
+    const auto init = [&](const EVP_CIPHER* cipher, const unsigned char* key, int direction) {
+      return EVP_CipherInit_ex2(context, cipher, key, nullptr, direction, nullptr) == 1;
+    };
+    const EVP_CIPHER* const cipher = library_cipher_.get();
+    const unsigned char* const key = octets(cipher_key_.data());
+    const int size = static_cast<int>(cipher_key_.size());
+    if (EVP_CIPHER_get_key_length(cipher) == size) return init(cipher, key, encrypt);
+    return init(cipher, nullptr, encrypt) && EVP_CIPHER_CTX_set_key_length(context, size) == 1 &&
+           init(nullptr, key, -1);
   }
 
   const openssl::Cipher library_cipher_;

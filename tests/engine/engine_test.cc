@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -46,6 +48,40 @@ TEST_F(EngineTest, AnotherSourceIsTheSameAssociation) {
   SaParams elsewhere = sa();
   elsewhere.id.destination = address("192.1.2.24");
   EXPECT_TRUE(engine_.add_sa(std::move(elsewhere)));
+}
+
+/// Permitted or not: what is inside a tunnel goes anywhere.
+TEST_F(EngineTest, NoTunnelIsWithoutIntegrity) {
+  CryptoBackends backends;
+  backends.permit({.broken_ciphers = true, .unauthenticated = true});
+  Engine lenient{1, clock_, backends};
+  SaParams params = sa();
+  params.crypto = {};
+  params.crypto.cipher = CipherParams{"cbc(aes)", Secret(std::vector<std::byte>(16))};
+  const auto refused = lenient.add_sa(std::move(params));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().error, EINVAL);
+  EXPECT_EQ(refused.error().message, "encryption without integrity is refused in tunnel mode");
+}
+
+TEST_F(EngineTest, DesIsTakenWherePermitted) {
+  CryptoBackends backends;
+  backends.permit({.broken_ciphers = true});
+  Engine lenient{1, clock_, backends};
+  for (Engine* const engine : {&engine_, &lenient}) {
+    SaParams params = sa();
+    params.crypto = {};
+    params.crypto.cipher = CipherParams{"des", Secret(std::vector<std::byte>(8))};
+    params.crypto.mac = MacParams{"md5", Secret(std::vector<std::byte>(16)), 0};
+    const auto added = engine->add_sa(std::move(params));
+    if (added) {
+      EXPECT_EQ(engine, &lenient);
+      continue;
+    }
+    EXPECT_EQ(added.error().error, ENOSYS);
+    const bool permitted = added.error().message.find("not permitted") == std::string::npos;
+    EXPECT_EQ(permitted, engine == &lenient) << added.error().message;
+  }
 }
 
 TEST_F(EngineTest, MarksTellAssociationsApart) {

@@ -56,18 +56,20 @@ TEST(OptionsTest, MountHasDefaults) {
   EXPECT_EQ(options.udp_port, std::nullopt);
   EXPECT_TRUE(options.offload);
   EXPECT_EQ(options.crypto, engine::BackendPreference::kAuto);
+  EXPECT_FALSE(options.permissions.broken_ciphers);
+  EXPECT_FALSE(options.permissions.unauthenticated);
   EXPECT_EQ(options.raw_send, netio::RawSend::kAuto);
   EXPECT_EQ(options.socket, "");
 }
 
 TEST(OptionsTest, MountTakesAllOptions) {
   const auto options = parse_as<MountOptions>(
-      {"mount",     "-f",         "-o",         "allow_other,ro", "/mnt",
-       "-o",        "noexec",     "--netns",    "blue",           "--tun",
-       "tun7",      "--underlay", "eth0",       "--mtu",          "1400",
-       "--workers", "4",          "--pin",      "--udp-port",     "4501",
-       "--offload", "off",        "--crypto",   "ipsec-mb",       "--raw-send",
-       "packet",    "--socket",   "/run/a.sock"});
+      {"mount",     "-f",         "-o",          "allow_other,ro", "/mnt",
+       "-o",        "noexec",     "--netns",     "blue",           "--tun",
+       "tun7",      "--underlay", "eth0",        "--mtu",          "1400",
+       "--workers", "4",          "--pin",       "--udp-port",     "4501",
+       "--offload", "off",        "--crypto",    "ipsec-mb",       "--raw-send",
+       "packet",    "--socket",   "/run/a.sock", "--legacy",       "--allow-unauthenticated"});
   EXPECT_EQ(options.mountpoint, "/mnt");
   EXPECT_TRUE(options.foreground);
   EXPECT_EQ(options.fuse_options, (Arguments{"allow_other,ro", "noexec"}));
@@ -80,6 +82,8 @@ TEST(OptionsTest, MountTakesAllOptions) {
   EXPECT_EQ(options.udp_port, 4501);
   EXPECT_FALSE(options.offload);
   EXPECT_EQ(options.crypto, engine::BackendPreference::kIpsecMb);
+  EXPECT_TRUE(options.permissions.broken_ciphers);
+  EXPECT_TRUE(options.permissions.unauthenticated);
   EXPECT_EQ(options.raw_send, netio::RawSend::kPacket);
   EXPECT_EQ(options.socket, "/run/a.sock");
 }
@@ -152,8 +156,8 @@ TEST(OptionsTest, HelpOfMountNamesEveryOption) {
   const std::string help = parse_stop({"mount", "--help"}).text;
   for (const char* word :
        {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu", "--workers", "--pin",
-        "--udp-port", "--offload", "--crypto", "--raw-send", "--socket", "ipsec0",
-        "/run/xfrmfs/PID.sock", "Examples:"}) {
+        "--udp-port", "--offload", "--crypto", "--legacy", "--allow-unauthenticated", "--raw-send",
+        "--socket", "ipsec0", "/run/xfrmfs/PID.sock", "Examples:"}) {
     EXPECT_TRUE(help.contains(word)) << word;
   }
 }

@@ -5,6 +5,8 @@
 #include <linux/udp.h>
 #include <cerrno>
 #include <chrono>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -110,6 +112,78 @@ TEST_F(XfrmHandlersTest, AnswersAnAliasWithTheCanonicalNameAndTheDefaultTruncati
   EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_CRYPT), cbc_aes().content);
   EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_AUTH_TRUNC),
             algorithm("hmac(sha256)", key(32), 96));
+}
+
+struct NamedAlgorithm {
+  std::uint16_t attribute;
+  const char* asked;
+  const char* told;
+  std::size_t key_size;
+  std::uint32_t bits;  // of the ICV
+};
+
+// clang-format off
+constexpr NamedAlgorithm kNamedAlgorithms[] = {
+    {XFRMA_ALG_AEAD, "rfc4106(gcm(aes))", "rfc4106(gcm(aes))", 28, 64},
+    {XFRMA_ALG_AEAD, "rfc4106(gcm(aes))", "rfc4106(gcm(aes))", 36, 96},
+    {XFRMA_ALG_AEAD, "rfc4309(ccm(aes))", "rfc4309(ccm(aes))", 19, 64},
+    {XFRMA_ALG_AEAD, "rfc4309(ccm(aes))", "rfc4309(ccm(aes))", 35, 128},
+    {XFRMA_ALG_AEAD, "rfc4543(gcm(aes))", "rfc4543(gcm(aes))", 20, 128},
+    {XFRMA_ALG_AEAD, "rfc7539esp(chacha20,poly1305)", "rfc7539esp(chacha20,poly1305)", 36, 128},
+    {XFRMA_ALG_CRYPT, "ecb(cipher_null)", "ecb(cipher_null)", 0, 0},
+    {XFRMA_ALG_CRYPT, "cipher_null", "ecb(cipher_null)", 0, 0},
+    {XFRMA_ALG_CRYPT, "cbc(aes)", "cbc(aes)", 32, 0},
+    {XFRMA_ALG_CRYPT, "aes", "cbc(aes)", 24, 0},
+    {XFRMA_ALG_CRYPT, "rfc3686(ctr(aes))", "rfc3686(ctr(aes))", 20, 0},
+    {XFRMA_ALG_CRYPT, "cbc(camellia)", "cbc(camellia)", 16, 0},
+    {XFRMA_ALG_CRYPT, "camellia", "cbc(camellia)", 32, 0},
+    {XFRMA_ALG_CRYPT, "cbc(sm4)", "cbc(sm4)", 16, 0},
+    {XFRMA_ALG_CRYPT, "sm4", "cbc(sm4)", 16, 0},
+    {XFRMA_ALG_CRYPT, "cbc(des3_ede)", "cbc(des3_ede)", 24, 0},
+    {XFRMA_ALG_CRYPT, "des3_ede", "cbc(des3_ede)", 24, 0},
+    {XFRMA_ALG_AUTH, "hmac(md5)", "hmac(md5)", 16, 96},
+    {XFRMA_ALG_AUTH, "md5", "hmac(md5)", 16, 96},
+    {XFRMA_ALG_AUTH, "hmac(sha1)", "hmac(sha1)", 20, 96},
+    {XFRMA_ALG_AUTH, "sha1", "hmac(sha1)", 20, 96},
+    {XFRMA_ALG_AUTH, "hmac(sha256)", "hmac(sha256)", 32, 96},
+    {XFRMA_ALG_AUTH, "hmac(sha384)", "hmac(sha384)", 48, 192},
+    {XFRMA_ALG_AUTH, "hmac(sha512)", "hmac(sha512)", 64, 256},
+    {XFRMA_ALG_AUTH, "hmac(rmd160)", "hmac(rmd160)", 20, 96},
+    {XFRMA_ALG_AUTH, "rmd160", "hmac(rmd160)", 20, 96},
+    {XFRMA_ALG_AUTH, "hmac(sm3)", "hmac(sm3)", 32, 256},
+    {XFRMA_ALG_AUTH, "sm3", "hmac(sm3)", 32, 256},
+    {XFRMA_ALG_AUTH, "xcbc(aes)", "xcbc(aes)", 16, 96},
+    {XFRMA_ALG_AUTH, "cmac(aes)", "cmac(aes)", 16, 96},
+    {XFRMA_ALG_AUTH_TRUNC, "rmd160", "hmac(rmd160)", 20, 160},
+    {XFRMA_ALG_AUTH_TRUNC, "cmac(aes)", "cmac(aes)", 16, 128},
+    {XFRMA_ALG_AUTH_TRUNC, "sm3", "hmac(sm3)", 32, 96},
+};
+// clang-format on
+
+/// A MAC is reported in both of its forms, with the truncation in bits; the others as they came.
+TEST_F(XfrmHandlersTest, ReportsEveryAlgorithmByItsCanonicalName) {
+  for (const NamedAlgorithm& row : kNamedAlgorithms) {
+    SCOPED_TRACE(row.asked);
+    Handlers fresh;
+    const bool mac = row.attribute == XFRMA_ALG_AUTH || row.attribute == XFRMA_ALG_AUTH_TRUNC;
+    const bool has_bits = row.attribute == XFRMA_ALG_AEAD || row.attribute == XFRMA_ALG_AUTH_TRUNC;
+    const std::optional<std::uint32_t> bits = has_bits ? std::optional(row.bits) : std::nullopt;
+    const TestAttribute asked{row.attribute, algorithm(row.asked, key(row.key_size), bits)};
+    const auto request = [&](std::initializer_list<TestAttribute> attributes) {
+      return message(XFRM_MSG_NEWSA, NLM_F_ACK, bytes_of(sa_info()), attributes);
+    };
+    expect_ack(fresh.ask_one(mac                                ? request({asked, cbc_aes()})
+                             : row.attribute == XFRMA_ALG_CRYPT ? request({asked, hmac_sha256()})
+                                                                : request({asked})));
+    const Answer answer = fresh.ask_one(get_sa());
+    EXPECT_EQ(answer.attribute(kSaBase, row.attribute),
+              algorithm(row.told, key(row.key_size), bits));
+    if (mac) {
+      EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_AUTH), algorithm(row.told, key(row.key_size)));
+      EXPECT_EQ(answer.attribute(kSaBase, XFRMA_ALG_AUTH_TRUNC),
+                algorithm(row.told, key(row.key_size), row.bits));
+    }
+  }
 }
 
 TEST_F(XfrmHandlersTest, AuthTruncWinsOverAuth) {
