@@ -56,11 +56,11 @@ class EspVectorsTest : public ::testing::TestWithParam<std::size_t> {
 
 TEST_P(EspVectorsTest, Aead) {
   std::vector<VectorRecord> vectors;
-  for (const char* const file : {"vectors/mcgrew_gcm_esp.txt", "vectors/esp_ccm_gmac.txt",
-                                 "vectors/rfc7634_chacha20_poly1305.txt"}) {
+  for (const char* const file :
+       {"vectors/mcgrew_gcm_esp.txt", "vectors/rfc7634_chacha20_poly1305.txt"}) {
     for (VectorRecord& vector : testing::read_vectors(file)) vectors.push_back(std::move(vector));
   }
-  EXPECT_EQ(vectors.size(), 14U + 24U + 1U);
+  EXPECT_EQ(vectors.size(), 14U + 1U);
   for (const auto& vector : vectors) {
     SCOPED_TRACE(vector.text("algorithm") + " case " + vector.text("case"));
     const bool extended = vector.decimal("esn") == 1;
@@ -121,6 +121,45 @@ TEST_P(EspVectorsTest, AesCbc) {
     ++packets;
   }
   EXPECT_EQ(packets, 4U);
+}
+
+/// Every algorithm, as another implementation seals it.
+TEST_P(EspVectorsTest, Libgcrypt) {
+  std::size_t packets = 0;
+  for (const auto& vector : testing::read_vectors("vectors/libgcrypt_esp.txt")) {
+    SCOPED_TRACE("case " + vector.text("case"));
+    const bool extended = vector.decimal("esn") == 1;
+    const SeqNo sequence = vector.hex_number("sequence");
+    const auto iv = vector.bytes("iv");
+    const auto icv_bits = static_cast<std::uint32_t>(vector.bytes("icv").size() * 8);
+    CryptoParams params;
+    if (vector.has("aead")) {
+      params.aead = AeadParams{vector.text("aead"), Secret(vector.bytes("key")), icv_bits};
+    } else {
+      params.cipher = CipherParams{vector.text("cipher"), Secret(vector.bytes("key"))};
+      params.mac = MacParams{vector.text("mac"), Secret(vector.bytes("mac_key")), icv_bits};
+    }
+    const IvOffset offset{iv.size() == 8 ? vector.hex_number("iv") ^ sequence : 0};
+    const auto esp = Esp::create(Spi{static_cast<std::uint32_t>(vector.hex_number("spi"))},
+                                 extended, params, 1, offset, backend().backends);
+    if (!esp) {  // libcrypto without its provider "legacy"
+      EXPECT_NE(find_cipher(vector.text("cipher"))->standing, CipherStanding::kCurrent);
+      continue;
+    }
+    FixedIvs ivs(iv);
+    const Lane lane{.ivs = &ivs, .crypto = backend().lane.get()};
+    auto packet = seal(**esp, lane, vector, sequence);
+    EXPECT_EQ(to_hex(Bytes(packet).first(4)), vector.text("spi"));
+    EXPECT_EQ(load_be32(&packet[4]), static_cast<std::uint32_t>(sequence));
+    EXPECT_EQ(to_hex(Bytes(packet).subspan(8)),
+              vector.text("iv") + vector.text("ciphertext") + vector.text("icv"));
+    const OpenItem item = open(**esp, lane, packet, sequence);
+    EXPECT_EQ(item.result, OpenResult::kOpened);
+    EXPECT_EQ(to_hex({item.data, item.size}), vector.text("payload"));
+    EXPECT_EQ(item.next_header, next_header_of(vector));
+    ++packets;
+  }
+  EXPECT_GE(packets, 104U - 3 * 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, EspVectorsTest,
