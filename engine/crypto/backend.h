@@ -83,8 +83,8 @@ class CryptoBackends {
 
   /// OpenSSL for everything, nothing tried.
   CryptoBackends();
-  /// Tries and measures; some tens of milliseconds. Throws std::system_error if one library only was
-  /// asked for and it is not there. An algorithm that it lacks goes to OpenSSL.
+  /// Tries and measures; some tens of milliseconds. Throws std::system_error if one library only
+  /// was asked for and it is not there. An algorithm that it lacks goes to OpenSSL.
   static CryptoBackends select(BackendPreference preference,
                                const CryptoPermissions& permissions = {});
 
