@@ -19,7 +19,6 @@ constexpr std::size_t kKeySize = 32;
 constexpr std::size_t kSaltSize = 4;
 constexpr std::size_t kIvSize = 8;
 constexpr std::size_t kTagSize = 16;
-constexpr std::size_t kCacheLine = 64;
 
 struct Functions {
   chacha_poly_init_t begin;
@@ -71,9 +70,10 @@ class ChaChaSealer final : public Sealer {
     }
   }
 
-  void prefetch(std::size_t) const noexcept override {
-    __builtin_prefetch(this);
-    __builtin_prefetch(reinterpret_cast<const char*>(this) + kCacheLine);
+  Prefetch prefetcher() const noexcept override {
+    return [](const Sealer& sealer, std::size_t, FetchList& list) noexcept {
+      list.add(&sealer, sizeof(ChaChaSealer));
+    };
   }
 
   /// Many of them are used in random order.

@@ -199,6 +199,60 @@ TEST(TrainTest, ArrivesAndLeavesAsOne) {
   }
 }
 
+TEST(TrainTest, HeadersOfEverySize) {
+  for (const bool ipv6 : {false, true}) {
+    for (const std::size_t options : {0u, 4u, 12u, 40u}) {
+      for (const std::uint16_t segment : std::initializer_list<std::uint16_t>{333, 1280}) {
+        TcpPacket packet = tcp(ipv6, 6000);
+        packet.options_size = options;
+        const Super train = Super::of(packet, segment);
+        EXPECT_EQ(same_either_way({}, train), train.packets());
+      }
+    }
+  }
+}
+
+/// Congestion that the train met is carried inward for each of its packets, whatever the one before
+/// was like.
+TEST(TrainTest, CongestionIsCarriedInward) {
+  for (const bool ipv6 : {false, true}) {
+    for (const bool join : {false, true}) {
+      std::vector<PacketData> inner;
+      for (const unsigned traffic_class : {2u, 2u, 2u, 1u, 1u, 3u, 3u, 2u, 0u, 2u, 2u}) {
+        TcpPacket packet = tcp(ipv6, 1000, 0x10);
+        packet.sequence += static_cast<std::uint32_t>(1000 * inner.size());
+        packet.identification = static_cast<std::uint16_t>(inner.size());
+        packet.traffic_class = static_cast<std::uint8_t>(traffic_class);
+        inner.push_back(make(packet));
+      }
+      Pair pair({});
+      std::vector<PacketData> sealed = pair.west.send(inner).sealed;
+      ASSERT_EQ(sealed.size(), inner.size());
+      for (PacketData& packet : sealed) {
+        packet[1] |= std::byte{3};  // CE
+        packet[10] = packet[11] = std::byte{0};
+        std::uint32_t sum = 0;
+        for (std::size_t i = 0; i < 20; i += 2) sum += load_be16(&packet[i]);
+        sum = (sum & 0xffff) + (sum >> 16);
+        store_be16(&packet[10], static_cast<std::uint16_t>(~sum));
+      }
+      const auto arrived =
+          join ? pair.east.receive(SealedTrain::of(sealed)) : pair.east.receive(sealed);
+      std::vector<PacketData> expected;
+      for (std::size_t i = 0; i < inner.size(); ++i) {
+        if (i == 8) continue;  // not ECN-capable: dropped
+        TcpPacket packet = tcp(ipv6, 1000, 0x10);
+        packet.sequence += static_cast<std::uint32_t>(1000 * i);
+        packet.identification = static_cast<std::uint16_t>(i);
+        packet.traffic_class = 3;
+        expected.push_back(make(packet));
+      }
+      EXPECT_EQ(arrived, expected);
+      EXPECT_EQ(pair.east.moved(), (Moved{{"XfrmInStateModeError", 1}}));
+    }
+  }
+}
+
 void add16(PacketData& packet, std::size_t at, int difference) {
   store_be16(&packet[at], static_cast<std::uint16_t>(load_be16(&packet[at]) + difference));
 }
@@ -273,200 +327,149 @@ TEST(TrainTest, ABatchOfSinglesMeansWhatItsPacketsMeanAlone) {
       EXPECT_GE(expected.size(), changes.size());
       EXPECT_EQ(arrived, expected);
       EXPECT_EQ(together.east.moved(), alone.east.moved());
-      TEST(TrainTest, HeadersOfEverySize) {
-        for (const bool ipv6 : {false, true}) {
-          for (const std::size_t options : {0u, 4u, 12u, 40u}) {
-            for (const std::uint16_t segment : std::initializer_list<std::uint16_t>{333, 1280}) {
-              TcpPacket packet = tcp(ipv6, 6000);
-              packet.options_size = options;
-              const Super train = Super::of(packet, segment);
-              EXPECT_EQ(same_either_way({}, train), train.packets());
-            }
-          }
-        }
-      }
+    }
+  }
+}
 
-      /// As many as are opened at once leave as one.
-      TEST(TrainTest, AFullBatchOfSinglesIsNotTorn) {
-        Pair pair({});
-        auto datagram = tcp(false, 100, 0x10);
-        std::vector<PacketData> packets;
-        for (std::size_t i = 0; i < kBatch; ++i) {
-          for (PacketData& sealed : pair.west.send(make(datagram)).sealed)
-            packets.push_back(sealed);
-          datagram.sequence += 100;
-          ++datagram.identification;
-        }
-        EXPECT_EQ(pair.east.receive(packets).size(), kBatch);
-        EXPECT_EQ(pair.east.delivered(), std::vector<std::size_t>{kBatch});
-        /// Congestion that the train met is carried inward for each of its packets, whatever the
-        /// one before was like.
-        TEST(TrainTest, CongestionIsCarriedInward) {
-          for (const bool ipv6 : {false, true}) {
-            for (const bool join : {false, true}) {
-              std::vector<PacketData> inner;
-              for (const unsigned traffic_class : {2u, 2u, 2u, 1u, 1u, 3u, 3u, 2u, 0u, 2u, 2u}) {
-                TcpPacket packet = tcp(ipv6, 1000, 0x10);
-                packet.sequence += static_cast<std::uint32_t>(1000 * inner.size());
-                packet.identification = static_cast<std::uint16_t>(inner.size());
-                packet.traffic_class = static_cast<std::uint8_t>(traffic_class);
-                inner.push_back(make(packet));
-              }
-              Pair pair({});
-              std::vector<PacketData> sealed = pair.west.send(inner).sealed;
-              ASSERT_EQ(sealed.size(), inner.size());
-              for (PacketData& packet : sealed) {
-                packet[1] |= std::byte{3};  // CE
-                packet[10] = packet[11] = std::byte{0};
-                std::uint32_t sum = 0;
-                for (std::size_t i = 0; i < 20; i += 2) sum += load_be16(&packet[i]);
-                sum = (sum & 0xffff) + (sum >> 16);
-                store_be16(&packet[10], static_cast<std::uint16_t>(~sum));
-              }
-              const auto arrived =
-                  join ? pair.east.receive(SealedTrain::of(sealed)) : pair.east.receive(sealed);
-              std::vector<PacketData> expected;
-              for (std::size_t i = 0; i < inner.size(); ++i) {
-                if (i == 8) continue;  // not ECN-capable: dropped
-                TcpPacket packet = tcp(ipv6, 1000, 0x10);
-                packet.sequence += static_cast<std::uint32_t>(1000 * i);
-                packet.identification = static_cast<std::uint16_t>(i);
-                packet.traffic_class = 3;
-                expected.push_back(make(packet));
-              }
-              EXPECT_EQ(arrived, expected);
-              EXPECT_EQ(pair.east.moved(), (Moved{{"XfrmInStateModeError", 1}}));
-            }
-          }
-        }
+/// As many as are opened at once leave as one.
+TEST(TrainTest, AFullBatchOfSinglesIsNotTorn) {
+  Pair pair({});
+  auto datagram = tcp(false, 100, 0x10);
+  std::vector<PacketData> packets;
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    for (PacketData& sealed : pair.west.send(make(datagram)).sealed) packets.push_back(sealed);
+    datagram.sequence += 100;
+    ++datagram.identification;
+  }
+  EXPECT_EQ(pair.east.receive(packets).size(), kBatch);
+  EXPECT_EQ(pair.east.delivered(), std::vector<std::size_t>{kBatch});
+}
 
-        TEST(TrainTest, DamageStrikesItsOwnPacketOnly) {
-          const Super train = Super::of(tcp(false, 5000), 1000);
-          Pair pair({});
-          auto sealed = pair.west.send(train).sealed;
-          sealed[2][100] ^= std::byte{1};
-          auto expected = train.packets();
-          expected.erase(expected.begin() + 2);
-          EXPECT_EQ(pair.east.receive(SealedTrain::of(sealed)), expected);
-          EXPECT_EQ(pair.east.delivered(), (std::vector<std::size_t>{2, 2}));
-          EXPECT_EQ(pair.east.moved(), (Moved{{"XfrmInStateProtoError", 1}}));
-        }
+TEST(TrainTest, DamageStrikesItsOwnPacketOnly) {
+  const Super train = Super::of(tcp(false, 5000), 1000);
+  Pair pair({});
+  auto sealed = pair.west.send(train).sealed;
+  sealed[2][100] ^= std::byte{1};
+  auto expected = train.packets();
+  expected.erase(expected.begin() + 2);
+  EXPECT_EQ(pair.east.receive(SealedTrain::of(sealed)), expected);
+  EXPECT_EQ(pair.east.delivered(), (std::vector<std::size_t>{2, 2}));
+  EXPECT_EQ(pair.east.moved(), (Moved{{"XfrmInStateProtoError", 1}}));
+}
 
-        TEST(TrainTest, PacketLimitsAreMetExactly) {
-          for (const bool cbc : {false, true}) {
-            for (std::uint64_t limit = 0; limit <= 6; ++limit) {
-              SCOPED_TRACE(limit);
-              const Tunnel tunnel{
-                  .cbc = cbc, .adjust = [limit](SaParams& sa) { sa.limits.hard_packets = limit; }};
-              const auto arrived = same_either_way(tunnel, Super::of(tcp(false, 5000), 1000));
-              EXPECT_EQ(arrived.size(), std::min<std::uint64_t>(limit, 5));
-            }
-          }
-        }
+TEST(TrainTest, PacketLimitsAreMetExactly) {
+  for (const bool cbc : {false, true}) {
+    for (std::uint64_t limit = 0; limit <= 6; ++limit) {
+      SCOPED_TRACE(limit);
+      const Tunnel tunnel{.cbc = cbc,
+                          .adjust = [limit](SaParams& sa) { sa.limits.hard_packets = limit; }};
+      const auto arrived = same_either_way(tunnel, Super::of(tcp(false, 5000), 1000));
+      EXPECT_EQ(arrived.size(), std::min<std::uint64_t>(limit, 5));
+    }
+  }
+}
 
-        TEST(TrainTest, ByteLimitsAreMetExactly) {
-          for (std::uint64_t limit = 1; limit <= 6000; limit += 521) {
-            SCOPED_TRACE(limit);
-            const Tunnel tunnel{.adjust = [limit](SaParams& sa) { sa.limits.hard_bytes = limit; }};
-            same_either_way(tunnel, Super::of(tcp(false, 5000), 1000));
-          }
-        }
+TEST(TrainTest, ByteLimitsAreMetExactly) {
+  for (std::uint64_t limit = 1; limit <= 6000; limit += 521) {
+    SCOPED_TRACE(limit);
+    const Tunnel tunnel{.adjust = [limit](SaParams& sa) { sa.limits.hard_bytes = limit; }};
+    same_either_way(tunnel, Super::of(tcp(false, 5000), 1000));
+  }
+}
 
-        /// The outer SA expires while the inner one goes on: what is sealed half-way is lost with a
-        /// name.
-        TEST(TrainTest, LimitsOfAnOuterAssociation) {
-          const Tunnel tunnel{.depth = 2, .adjust = [](SaParams& sa) {
-                                if (sa.id.spi == Spi{0x1001}) sa.limits.hard_packets = 3;
-                              }};
-          Pair pair(tunnel);
-          EXPECT_EQ(pair.west.send(Super::of(tcp(false, 5000), 1000)).sealed.size(), 3u);
-          EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutStateExpired", 1}, {"XfrmOutNoStates", 1}}));
-        }
+/// The outer SA expires while the inner one goes on: what is sealed half-way is lost with a name.
+TEST(TrainTest, LimitsOfAnOuterAssociation) {
+  const Tunnel tunnel{.depth = 2, .adjust = [](SaParams& sa) {
+                        if (sa.id.spi == Spi{0x1001}) sa.limits.hard_packets = 3;
+                      }};
+  Pair pair(tunnel);
+  EXPECT_EQ(pair.west.send(Super::of(tcp(false, 5000), 1000)).sealed.size(), 3u);
+  EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutStateExpired", 1}, {"XfrmOutNoStates", 1}}));
+}
 
-        TEST(TrainTest, SequenceNumbersEndInsideATrain) {
-          const Tunnel tunnel{.adjust = [](SaParams& sa) {
-            sa.replay.out_sequence = 0xfffffffc;
-            sa.replay.window = 0;
-          }};
-          EXPECT_EQ(same_either_way(tunnel, Super::of(tcp(false, 5000), 1000)).size(), 3u);
-        }
+TEST(TrainTest, SequenceNumbersEndInsideATrain) {
+  const Tunnel tunnel{.adjust = [](SaParams& sa) {
+    sa.replay.out_sequence = 0xfffffffc;
+    sa.replay.window = 0;
+  }};
+  EXPECT_EQ(same_either_way(tunnel, Super::of(tcp(false, 5000), 1000)).size(), 3u);
+}
 
-        TEST(TrainTest, ExpiryInsideATrainTurnsToTheNextAssociation) {
-          Pair pair({});
-          SaParams younger = make(TunnelSa{.source = kWest4, .destination = kEast4, .spi = 0x2000});
-          younger.limits.hard_packets = 2;
-          ASSERT_TRUE(pair.west.engine().add_sa(std::move(younger)));
-          pair.west.engine().publish();
-          const auto sent = pair.west.send(Super::of(tcp(false, 5000), 1000));
-          ASSERT_EQ(sent.sealed.size(), 4u);
-          const std::uint32_t expected[] = {0x2000, 0x2000, 0x1000, 0x1000};
-          for (std::size_t i = 0; i < 4; ++i)
-            EXPECT_EQ(load_be32(sent.sealed[i].data() + 20), expected[i]);
-          EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutStateExpired", 1}}));
-        }
+TEST(TrainTest, ExpiryInsideATrainTurnsToTheNextAssociation) {
+  Pair pair({});
+  SaParams younger = make(TunnelSa{.source = kWest4, .destination = kEast4, .spi = 0x2000});
+  younger.limits.hard_packets = 2;
+  ASSERT_TRUE(pair.west.engine().add_sa(std::move(younger)));
+  pair.west.engine().publish();
+  const auto sent = pair.west.send(Super::of(tcp(false, 5000), 1000));
+  ASSERT_EQ(sent.sealed.size(), 4u);
+  const std::uint32_t expected[] = {0x2000, 0x2000, 0x1000, 0x1000};
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(load_be32(sent.sealed[i].data() + 20), expected[i]);
+  EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutStateExpired", 1}}));
+}
 
-        TEST(TrainTest, EveryPacketOfARefusedTrainCounts) {
-          Pair pair({});
-          TcpPacket stranger = tcp(false, 5000);
-          stranger.destination = "10.0.0.1";
-          EXPECT_TRUE(pair.west.send(Super::of(stranger, 1000)).sealed.empty());
-          EXPECT_EQ(pair.west.moved(), (Moved{{"OutDefaultBlock", 5}}));
-          EXPECT_TRUE(pair.west.send(Super::of(tcp(false, 5000), 1450)).sealed.empty());
-          EXPECT_EQ(pair.west.moved(), (Moved{{"OutTooBig", 4}}));
-        }
+TEST(TrainTest, EveryPacketOfARefusedTrainCounts) {
+  Pair pair({});
+  TcpPacket stranger = tcp(false, 5000);
+  stranger.destination = "10.0.0.1";
+  EXPECT_TRUE(pair.west.send(Super::of(stranger, 1000)).sealed.empty());
+  EXPECT_EQ(pair.west.moved(), (Moved{{"OutDefaultBlock", 5}}));
+  EXPECT_TRUE(pair.west.send(Super::of(tcp(false, 5000), 1450)).sealed.empty());
+  EXPECT_EQ(pair.west.moved(), (Moved{{"OutTooBig", 4}}));
+}
 
-        TEST(TrainTest, TooBigIsAnsweredAsForThePacketAlone) {
-          for (const bool ipv6 : {false, true})
-            same_either_way({}, [&] {
-              Super train = Super::of(tcp(ipv6, 1450), 1450);
-              return train;
-            }());
-        }
+TEST(TrainTest, TooBigIsAnsweredAsForThePacketAlone) {
+  for (const bool ipv6 : {false, true})
+    same_either_way({}, [&] {
+      Super train = Super::of(tcp(ipv6, 1450), 1450);
+      return train;
+    }());
+}
 
-        TEST(TrainTest, WhatIsNoTrainIsDropped) {
-          Pair pair({});
-          Super wrong = Super::of(udp(false, 5000), 1000);
-          wrong.cut = Cut::kTcp;
-          EXPECT_TRUE(pair.west.send(wrong).sealed.empty());
-          Super headers = Super::of(tcp(false, 0), 1000);
-          EXPECT_TRUE(pair.west.send(headers).sealed.empty());
-          Super nothing = Super::of(tcp(false, 5000), 0);
-          EXPECT_TRUE(pair.west.send(nothing).sealed.empty());
-          EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutError", 3}}));
-        }
+TEST(TrainTest, WhatIsNoTrainIsDropped) {
+  Pair pair({});
+  Super wrong = Super::of(udp(false, 5000), 1000);
+  wrong.cut = Cut::kTcp;
+  EXPECT_TRUE(pair.west.send(wrong).sealed.empty());
+  Super headers = Super::of(tcp(false, 0), 1000);
+  EXPECT_TRUE(pair.west.send(headers).sealed.empty());
+  Super nothing = Super::of(tcp(false, 5000), 0);
+  EXPECT_TRUE(pair.west.send(nothing).sealed.empty());
+  EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutError", 3}}));
+}
 
-        TEST(TrainTest, FlagsGoWhereTheyBelong) {
-          const Super train = Super::of(tcp(false, 3000, 0x99), 1000);  // CWR, ACK, PSH, FIN
-          Pair pair({});
-          const auto clear = pair.east.receive(pair.west.send(train).sealed);
-          ASSERT_EQ(clear.size(), 3u);
-          EXPECT_EQ(clear[0][33], std::byte{0x90});
-          EXPECT_EQ(clear[1][33], std::byte{0x10});
-          EXPECT_EQ(clear[2][33], std::byte{0x19});
-          for (const PacketData& packet : clear) {
-            PacketData right = packet;
-            fill_checksum(right);
-            EXPECT_EQ(packet, right);
-          }
-        }
+TEST(TrainTest, FlagsGoWhereTheyBelong) {
+  const Super train = Super::of(tcp(false, 3000, 0x99), 1000);  // CWR, ACK, PSH, FIN
+  Pair pair({});
+  const auto clear = pair.east.receive(pair.west.send(train).sealed);
+  ASSERT_EQ(clear.size(), 3u);
+  EXPECT_EQ(clear[0][33], std::byte{0x90});
+  EXPECT_EQ(clear[1][33], std::byte{0x10});
+  EXPECT_EQ(clear[2][33], std::byte{0x19});
+  for (const PacketData& packet : clear) {
+    PacketData right = packet;
+    fill_checksum(right);
+    EXPECT_EQ(packet, right);
+  }
+}
 
-        /// ESP in UDP and ESP alone are two things to the SA.
-        TEST(TrainTest, EncapsulationMustBeTheAssociations) {
-          Pair plain({});
-          Pair wrapped({.encapsulated = true});
-          const auto packet = make(udp(false, 100));
-          EXPECT_TRUE(plain.east.receive(wrapped.west.send(packet).sealed).empty());
-          EXPECT_EQ(plain.east.moved(), (Moved{{"XfrmInStateMismatch", 1}}));
-          EXPECT_TRUE(wrapped.east.receive(plain.west.send(packet).sealed).empty());
-          EXPECT_EQ(wrapped.east.moved(), (Moved{{"XfrmInStateMismatch", 1}}));
-        }
+/// ESP in UDP and ESP alone are two things to the SA.
+TEST(TrainTest, EncapsulationMustBeTheAssociations) {
+  Pair plain({});
+  Pair wrapped({.encapsulated = true});
+  const auto packet = make(udp(false, 100));
+  EXPECT_TRUE(plain.east.receive(wrapped.west.send(packet).sealed).empty());
+  EXPECT_EQ(plain.east.moved(), (Moved{{"XfrmInStateMismatch", 1}}));
+  EXPECT_TRUE(wrapped.east.receive(plain.west.send(packet).sealed).empty());
+  EXPECT_EQ(wrapped.east.moved(), (Moved{{"XfrmInStateMismatch", 1}}));
+}
 
-        TEST(TrainTest, OwnEncapsulatedOutputIsNotSealedAgain) {
-          Pair pair({.encapsulated = true});
-          const auto sealed = pair.west.send(make(udp(false, 100))).sealed;
-          EXPECT_TRUE(pair.west.send(sealed).sealed.empty());
-          EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutBundleGenError", 1}}));
-        }
+TEST(TrainTest, OwnEncapsulatedOutputIsNotSealedAgain) {
+  Pair pair({.encapsulated = true});
+  const auto sealed = pair.west.send(make(udp(false, 100))).sealed;
+  EXPECT_TRUE(pair.west.send(sealed).sealed.empty());
+  EXPECT_EQ(pair.west.moved(), (Moved{{"XfrmOutBundleGenError", 1}}));
+}
 
-      }  // namespace
-    }  // namespace xfrmfs::testing
+}  // namespace
+}  // namespace xfrmfs::testing
