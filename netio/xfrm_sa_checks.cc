@@ -194,6 +194,13 @@ Check check_output_direction(const xfrm_usersa_info& info, const Attributes& att
       return invalid("Replay seq and bitmap should be 0 for output SA");
     }
   }
+  if (attributes.has(XFRMA_REPLAY_ESN_VAL)) {
+    const auto replay = load<xfrm_replay_state_esn>(attributes.get(XFRMA_REPLAY_ESN_VAL));
+    if (replay.replay_window != 0) return invalid("Replay window should be 0 for output SA");
+    if (replay.seq != 0 || replay.seq_hi != 0 || replay.bmp_len != 0) {
+      return invalid("Replay seq, seq_hi, bmp_len should be 0 for output SA");
+    }
+  }
   return std::nullopt;
 }
 
@@ -207,6 +214,16 @@ Check check_input_direction(const xfrm_usersa_info& info, const Attributes& attr
   }
   if ((extra & XFRM_SA_XFLAG_OSEQ_MAY_WRAP) != 0) {
     return invalid("Flag OSEQ_MAY_WRAP should not be set for input SA");
+  }
+  if (attributes.has(XFRMA_REPLAY_VAL) &&
+      load<xfrm_replay_state>(attributes.get(XFRMA_REPLAY_VAL)).oseq != 0) {
+    return invalid("Replay oseq should be 0 for input SA");
+  }
+  if (attributes.has(XFRMA_REPLAY_ESN_VAL)) {
+    const auto replay = load<xfrm_replay_state_esn>(attributes.get(XFRMA_REPLAY_ESN_VAL));
+    if (replay.oseq != 0 || replay.oseq_hi != 0) {
+      return invalid("Replay oseq and oseq_hi should be 0 for input SA");
+    }
   }
   return std::nullopt;
 }
@@ -255,7 +272,6 @@ Check check_supported(const Attributes& attributes) {
                                      {XFRMA_SET_MARK, "SET_MARK"},
                                      {XFRMA_SET_MARK_MASK, "SET_MARK_MASK"},
                                      {XFRMA_MTIMER_THRESH, "MTIMER_THRESH"},
-                                     {kSaDirection, "SA_DIR"},
                                      {kNatKeepaliveInterval, "NAT_KEEPALIVE_INTERVAL"},
                                      {kSaPcpu, "SA_PCPU"}}) {
     if (attributes.has(number)) {

@@ -26,6 +26,7 @@ using engine::ReplayKind;
 using engine::ReplayParams;
 using engine::Reqid;
 using engine::SaConfig;
+using engine::SaDirection;
 using engine::SaId;
 using engine::SaParams;
 using engine::Secret;
@@ -194,6 +195,7 @@ Decoded<SaParams> read_sa(Bytes base, const Attributes& attributes) {
   params.source = address_of(family, info.saddr);
   params.selector = wire::selector_of(info.sel, selector_family);
   params.mode = Mode{info.mode};
+  params.direction = SaDirection{u8_of(attributes, wire::kSaDirection)};
   params.reqid = Reqid{info.reqid};
   params.flags = info.flags;
   params.extra_flags = u32_of(attributes, XFRMA_SA_EXTRA_FLAGS);
@@ -232,9 +234,8 @@ Decoded<SpiRequest> read_spi_request(Bytes base, const Attributes& attributes) {
   if (request.min > request.max) return refuse(EINVAL, "Invalid SPI range: min > max");
   const auto family = family_of(info.family);
   if (!family || *family == Family::kNone) return refuse(EINVAL, "Invalid address family");
-  for (const auto& [number, name] :
-       {std::pair{wire::kSaDirection, "SA_DIR"}, std::pair{wire::kSaPcpu, "SA_PCPU"}}) {
-    if (attributes.has(number)) return std::unexpected(wire::unsupported_attribute(name));
+  if (attributes.has(wire::kSaPcpu)) {
+    return std::unexpected(wire::unsupported_attribute("SA_PCPU"));
   }
 
   SpiRequest result;
@@ -249,6 +250,7 @@ Decoded<SpiRequest> read_spi_request(Bytes base, const Attributes& attributes) {
   params.selector.source = {.address = params.source, .length = width};
   params.selector.destination = {.address = params.id.destination, .length = width};
   params.mode = Mode{info.mode};
+  params.direction = SaDirection{u8_of(attributes, wire::kSaDirection)};
   params.reqid = Reqid{info.reqid};
   params.replay.bitmap.resize(1);
   params.if_id = u32_of(attributes, XFRMA_IF_ID);
@@ -347,6 +349,9 @@ void write_sa(MessageBuilder& out, const engine::SecurityAssociation& associatio
   wire::put_mark(out, params.id.mark);
   put_replay(out, replay);
   if (params.if_id != 0) out.attribute_u32(XFRMA_IF_ID, params.if_id);
+  if (params.direction != SaDirection::kAny) {
+    put(out.attribute(wire::kSaDirection, 1), 0, params.direction);
+  }
 }
 
 void write_sad_info(MessageBuilder& out, Bytes base, const engine::SadView& sad) {

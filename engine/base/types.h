@@ -41,6 +41,9 @@ enum class Protocol : std::uint8_t {
 /// Values as in the kernel's interface, which every client of ours speaks.
 enum class Mode : std::uint8_t { kTransport = 0, kTunnel = 1, kBeet = 4 };
 
+/// The one direction that an SA may be used in, if its owner said so.
+enum class SaDirection : std::uint8_t { kAny = 0, kIn = 1, kOut = 2 };
+
 enum class Direction : std::uint8_t { kIn = 0, kOut = 1, kForward = 2 };
 inline constexpr unsigned kDirections = 3;
 

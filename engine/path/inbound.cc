@@ -301,6 +301,9 @@ std::expected<SecurityAssociation*, Mib> Inbound::find_association(const Unit& u
   auto* association =
       context_->snapshot().sad.find(kNoMark, outer.header.destination, spi, Protocol::kEsp);
   if (association == nullptr) return std::unexpected(Mib::kInNoStates);
+  if (association->params().direction == SaDirection::kOut) {
+    return std::unexpected(Mib::kInStateDirError);
+  }
   switch (association->state()) {
     case SaState::kValid:
       if (association->params().encapsulation.has_value() != outer.encapsulated) {

@@ -285,6 +285,10 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow, const PolicyPair&
     for (const Template& tmpl : policy->params().templates) {
       const auto choice = snapshot.sad.choose(tmpl, flow, kNoMark, kNoIfId);
       if (choice.association != nullptr) {
+        if (choice.association->params().direction == SaDirection::kIn) {
+          context_->count(Mib::kOutStateDirError);  // and once more below, as a kernel does
+          return std::unexpected(Mib::kOutPolError);
+        }
         bundle.add(*choice.association);
       } else if (!tmpl.optional) {
         return std::unexpected(choice.spi_conflict ? Mib::kOutPolError : Mib::kOutNoStates);

@@ -78,6 +78,7 @@ struct SaConfig {
   std::uint32_t if_id = 0;
   Mode mode = Mode::kTunnel;
   std::uint8_t flags = 0;  // SaFlag
+  SaDirection direction = SaDirection::kAny;
   IpAddress source;
   std::uint32_t extra_flags = 0;  // SaExtraFlag
 

@@ -228,7 +228,6 @@ std::vector<Refused> unsupported() {
        "attribute SET_MARK is not supported"},
       {"SetMarkMask", sa({gcm_aes(), u32(XFRMA_SET_MARK_MASK, 1)}), kError,
        "attribute SET_MARK_MASK is not supported"},
-      {"Direction", sa({gcm_aes(), direction(1)}), kError, "attribute SA_DIR is not supported"},
       {"NatKeepalive", sa({gcm_aes(), u32(netio::wire::kNatKeepaliveInterval, 20)}), kError,
        "attribute NAT_KEEPALIVE_INTERVAL is not supported"},
       {"MtimerWithEncapsulation",

@@ -243,6 +243,27 @@ TEST_F(TunnelTest, TemplateWithTheSpiOfAnotherAssociation) {
   EXPECT_EQ(west_.moved(), (Moved{{"XfrmOutPolError", 1}}));
 }
 
+TEST_F(TunnelTest, AssociationForOneDirectionOnly) {
+  SaParams out = sa();
+  out.direction = SaDirection::kOut;
+  SaParams in = sa();
+  in.direction = SaDirection::kIn;
+  ASSERT_TRUE(west_.engine().add_sa(std::move(out)));
+  ASSERT_TRUE(east_.engine().add_sa(std::move(in)));
+  west_.engine().publish();
+  east_.engine().publish();
+  const PacketData good = sealed();
+  EXPECT_EQ(east_.receive(good), std::vector<PacketData>{packet()});
+  EXPECT_EQ(west_.moved(), Moved{});
+  // West gets its own packet, east has only what is for the other direction.
+  west_.receive(good);
+  EXPECT_EQ(west_.moved(), (Moved{{"XfrmInStateDirError", 1}}));
+  policy(east_, Direction::kOut);
+  EXPECT_TRUE(east_.send(packet()).sealed.empty());
+  EXPECT_EQ(east_.moved(), (Moved{{"XfrmOutStateDirError", 1}, {"XfrmOutPolError", 1}}));
+  EXPECT_EQ(east_.engine().find_sa(sa().id)->lifetime().usage().packets, 1u);
+}
+
 TEST_F(TunnelTest, YoungestAssociationIsChosen) {
   add(sa());
   const auto first = sealed();
