@@ -43,6 +43,7 @@ OURS = {
 # Headers of others -> the only places that may include them.
 THEIRS = [
     (r"openssl/|ipsec-mb|intel-ipsec-mb", ["engine/crypto/"]),
+    (r"zlib", ["engine/transform/deflate.cc"]),
     (r"boost/asio", ["netio/asio.h"]),
     (r"boost/", ["netio/"]),
     (r"fuse", ["fs/fuse_session.cc"]),

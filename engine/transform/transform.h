@@ -39,6 +39,13 @@ struct SealItem {
   Protocol next_header{};
   SeqNo sequence = 0;
   bool ok = false;  // result; if false, `size` is as it was and the packet undefined
+  /// Result: the payload, as it was, begins at `packet`, and the header in front must name
+  /// `next_header` instead of the protocol (RFC 3173 §2.2). Only if sizes are not exact.
+  bool bare = false;
+  /// The IP header in front of the protocol's packet with all extension headers between, complete
+  /// but for its checksum. Looked at only if covers_ip_header().
+  std::uint32_t ip_header_size = 0;
+  const std::byte* ip_header = nullptr;
 };
 
 /// The longest padding and trailer behind a payload of any transform.
@@ -53,6 +60,14 @@ struct OpenItem {
   Protocol next_header{};  // result
   SeqNo sequence = 0;      // inferred by the replay window
   OpenResult result = OpenResult::kMalformed;
+  /// The IP header in front as it came over the wire, all extension headers between included.
+  /// Looked at only if covers_ip_header().
+  std::uint32_t ip_header_size = 0;
+  const std::byte* ip_header = nullptr;
+  /// Where a payload goes that is larger than its packet, and bytes that may be written there. The
+  /// packet itself may lie in it. Looked at only if sizes are not exact.
+  std::byte* place = nullptr;
+  std::size_t room = 0;
 };
 
 class Transform {
@@ -61,10 +76,16 @@ class Transform {
 
   /// Bytes of header in front of the payload. Any thread.
   virtual std::size_t head_size() const = 0;
-  /// Size of the protocol's packet around a payload, exactly. Any thread.
+  /// Size of the protocol's packet around a payload: exactly, or at most. Any thread.
   virtual std::size_t sealed_size(std::size_t payload_size) const = 0;
   /// Largest payload whose packet is no bigger than `size`; 0 if none is. Any thread.
   virtual std::size_t largest_payload(std::size_t size) const = 0;
+
+  /// False: a packet may come out smaller than sealed_size(), or bare (SealItem::bare), and opens
+  /// to something larger, for which its item has a place. Any thread.
+  virtual bool exact_size() const { return true; }
+  /// True: the IP header is protected too; items must have it. Any thread.
+  virtual bool covers_ip_header() const { return false; }
 
   /// True: packets of a run are worked on at the same time, so that their payloads must not
   /// overlap, and long runs are faster. False: one after the other, in order. Any thread.
