@@ -12,9 +12,12 @@
 
 #include "engine/crypto/random_pool.h"
 #include "engine/engine.h"
+#include "engine/transform/ah.h"
 #include "engine/transform/esp.h"
+#include "engine/transform/ipcomp.h"
 #include "tests/support/esp_suites.h"
 #include "tests/support/gateway.h"
+#include "tests/support/hex.h"
 
 namespace {
 
@@ -121,6 +124,75 @@ TEST(AllocationTest, EspAllocatesNothingPerPacket) {
       }
     }
   }
+}
+
+TEST(AllocationTest, AhAllocatesNothingPerPacket) {
+  for (const bool extended : {false, true}) {
+    const std::array<std::byte, 32> key{};
+    const auto ah = Ah::create(Spi{0x100}, extended, {.name = "hmac(sha256)", .key = Secret(key)},
+                               AhAlignment::k8, 1);
+    ASSERT_TRUE(ah);
+    const auto header = testing::from_hex("45000064 12344000 40330000 c0000201 c6336409");
+    std::array<std::byte, kPayload + kRoom> memory{};
+    const auto round = [&](bool damage) {
+      SealItem sealed{.packet = memory.data(),
+                      .room = memory.size(),
+                      .payload = memory.data() + (*ah)->head_size(),
+                      .size = kPayload,
+                      .sequence = 7,
+                      .ip_header_size = 20,
+                      .ip_header = header.data()};
+      (*ah)->seal({}, {&sealed, 1});
+      if (damage) memory[100] ^= std::byte{1};
+      OpenItem opened{.data = memory.data(),
+                      .size = sealed.size,
+                      .sequence = 7,
+                      .ip_header_size = 20,
+                      .ip_header = header.data()};
+      (*ah)->open({}, {&opened, 1});
+      return opened.result;
+    };
+    const long before = g_allocations;
+    for (int i = 0; i < 10; ++i) {
+      if (round(false) != OpenResult::kOpened || round(true) != OpenResult::kIntegrityFailed) {
+        FAIL() << "unexpected result";
+      }
+    }
+    EXPECT_EQ(g_allocations, before);
+  }
+}
+
+/// What shrinks, what does not, and what would not fit: zlib asks for memory in the last case.
+TEST(AllocationTest, IpcompAllocatesNothingPerPacket) {
+  const auto ipcomp = Ipcomp::create(Spi{0x100}, std::make_shared<DeflateLanes>(1));
+  ASSERT_TRUE(ipcomp);
+  std::array<std::byte, kPayload + kRoom> memory;
+  std::array<std::byte, kPayload> place;
+  const auto round = [&](bool noisy, std::size_t room) {
+    std::uint32_t state = 1;
+    for (auto& b : memory) {
+      state = state * 1103515245 + 12345;
+      b = static_cast<std::byte>(noisy ? state >> 16 : state >> 30);
+    }
+    SealItem sealed{.packet = memory.data(),
+                    .room = memory.size(),
+                    .payload = memory.data() + kIpcompHeaderSize,
+                    .size = kPayload};
+    (*ipcomp)->seal({}, {&sealed, 1});
+    OpenItem opened{
+        .data = memory.data(), .size = sealed.size, .place = place.data(), .room = room};
+    (*ipcomp)->open({}, {&opened, 1});
+    return sealed.ok && sealed.bare == noisy ? opened.result : OpenResult::kIntegrityFailed;
+  };
+  const long before = g_allocations;
+  for (int i = 0; i < 10; ++i) {
+    if (round(false, kPayload) != OpenResult::kOpened ||
+        round(false, kPayload - 1) != OpenResult::kMalformed ||
+        round(true, kPayload) != OpenResult::kMalformed) {
+      FAIL() << "unexpected result";
+    }
+  }
+  EXPECT_EQ(g_allocations, before);
 }
 
 /// Passes on what the paths make, a bit of every eighth single packet turned.

@@ -1,61 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/golden_esp.h"
 
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 
 #include "engine/packet/ip_header.h"
+#include "tests/support/golden_files.h"
 #include "tests/support/hex.h"
 
 namespace xfrmfs::testing {
 namespace {
-
-using Row = std::vector<std::string>;
-
-std::vector<Row> read_tsv(const std::string& path) {
-  std::ifstream file(path);
-  std::vector<Row> rows;
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("#")) continue;
-    Row row(1);
-    for (const char c : line) {
-      if (c == '\t') {
-        row.emplace_back();
-      } else {
-        row.back() += c;
-      }
-    }
-    rows.push_back(std::move(row));
-  }
-  if (rows.empty()) throw std::runtime_error("nothing in " + path);
-  return rows;
-}
-
-/// The packets of a classic pcap file, little-endian, link type "raw IP".
-std::vector<std::vector<std::byte>> read_pcap(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::vector<char> chars{std::istreambuf_iterator<char>(file), {}};
-  const auto u32 = [&](std::size_t at) {
-    std::uint32_t value = 0;
-    if (at + 4 > chars.size()) throw std::runtime_error("cut off: " + path);
-    std::memcpy(&value, &chars[at], 4);
-    return value;
-  };
-  if (u32(0) != 0xa1b2c3d4 || u32(20) != 101) throw std::runtime_error("not raw IP: " + path);
-  std::vector<std::vector<std::byte>> packets;
-  for (std::size_t at = 24; at < chars.size();) {
-    const std::size_t size = u32(at + 8);
-    at += 16;
-    if (at + size > chars.size()) throw std::runtime_error("cut off: " + path);
-    std::vector<std::byte> packet(size);
-    std::memcpy(packet.data(), &chars[at], size);
-    packets.push_back(std::move(packet));
-    at += size;
-  }
-  return packets;
-}
 
 /// What lies behind the outer IP header, and the UDP header if there is one.
 std::vector<std::byte> esp_of(const std::vector<std::byte>& packet) {
@@ -86,7 +39,7 @@ engine::CryptoParams crypto_of(const Row& row) {
 }  // namespace
 
 std::vector<GoldenSa> read_golden_esp() {
-  const std::string folder = std::string(XFRMFS_TEST_DATA) + "/golden/esp/";
+  const std::string folder = "golden/esp/";
   std::vector<GoldenSa> associations;
   for (const Row& key : read_tsv(folder + "keys.tsv")) {
     GoldenSa sa;
