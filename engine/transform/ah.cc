@@ -90,7 +90,9 @@ bool Ah::seal_one(Mac& mac, SealItem& item) const {
   if (!covered.take(item.ip_header, item.ip_header_size)) return false;
 
   std::byte* const payload = item.packet + head_size_;
-  if (item.payload != payload) std::memcpy(payload, item.payload, item.size);
+  if (item.payload != payload && item.size != 0) {
+    std::memcpy(payload, item.payload, item.size);
+  }
 
   std::byte* const head = covered.head();
   std::memset(head, 0, head_size_);

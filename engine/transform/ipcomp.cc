@@ -48,7 +48,7 @@ bool Ipcomp::seal_one(DeflateLanes::Outbound& lane, SealItem& item) const {
       return true;
     }
   }
-  std::memmove(item.packet, item.payload, item.size);
+  if (item.size != 0) std::memmove(item.packet, item.payload, item.size);
   item.bare = true;
   return true;
 }

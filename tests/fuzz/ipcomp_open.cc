@@ -3,7 +3,8 @@
 //
 //   input -> | sort 1 | room 2 | the rest, by sort |
 //
-// Even sorts: the rest is a packet. Odd ones: it is a payload, compressed and opened again.
+// Sorts, by four: 0 the rest is a packet; 1 it is a payload, compressed and opened again; else it
+// is changes to a real packet: position 2, xor 1, ...; a xor of 0 cuts there.
 
 #include <cstdint>
 #include <cstring>
@@ -79,6 +80,34 @@ void seal_and_open(Bytes payload, std::size_t room) {
   require(std::memcmp(opened.data, payload.data(), payload.size()) == 0);
 }
 
+void open_tampered(Bytes rest, std::size_t room) {
+  std::vector<std::byte> clear(1200);
+  for (std::size_t i = 0; i < clear.size(); ++i) {
+    clear[i] = static_cast<std::byte>(i * i % 251 * (i / 300 % 2) + i % 9);
+  }
+  std::vector<std::byte> packet(clear.size());
+  SealItem item{.packet = packet.data(),
+                .room = packet.size(),
+                .payload = clear.data(),
+                .size = clear.size(),
+                .next_header = Protocol::kUdp};
+  ipcomp().seal({}, {&item, 1});
+  require(item.ok && !item.bare);
+  packet.resize(item.size);
+  Reader reader(rest);
+  while (const auto position = reader.be16()) {
+    const auto change = reader.u8();
+    if (!change || packet.empty()) break;
+    const std::size_t at = *position % packet.size();
+    if (*change == 0) {
+      packet.resize(at);
+    } else {
+      packet[at] ^= std::byte{*change};
+    }
+  }
+  open_stranger(packet, room);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -87,10 +116,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::memcpy(bytes.data(), data, size);
   const std::size_t room = load_be16(&bytes[1]);
   const Bytes rest = Bytes(bytes).subspan(3);
-  if ((data[0] & 1) == 0) {
-    open_stranger(rest, room);
-  } else {
-    seal_and_open(rest, room);
+  switch (data[0] & 3) {
+    case 0:
+      open_stranger(rest, room);
+      break;
+    case 1:
+      seal_and_open(rest, room);
+      break;
+    default:
+      open_tampered(rest, room);
+      break;
   }
   return 0;
 }
