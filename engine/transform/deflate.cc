@@ -90,7 +90,7 @@ std::optional<std::size_t> Deflater::deflate(Bytes clear, MutableBytes out) noex
   z_stream& zlib = stream_->zlib;
   if (too_long(clear, out) || deflateReset(&zlib) != Z_OK) return std::nullopt;
   aim(zlib, clear, out);
-  if (::deflate(&zlib, Z_FINISH) != Z_STREAM_END) return std::nullopt;
+  if (::deflate(&zlib, Z_FINISH) != Z_STREAM_END || zlib.avail_out == 0) return std::nullopt;
   return out.size() - zlib.avail_out;
 }
 

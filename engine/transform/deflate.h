@@ -26,7 +26,9 @@ class Deflater {
   Deflater(const Deflater&) = delete;
   Deflater& operator=(const Deflater&) = delete;
 
-  /// The compressed size; nothing, and `out` is undefined, if it does not fit. They do not overlap.
+  /// The compressed size, always less than out.size(): zlib, when no byte is left, does not know
+  /// that it has finished. Nothing, and `out` is undefined, if it does not fit. They do not
+  /// overlap.
   std::optional<std::size_t> deflate(Bytes clear, MutableBytes out) noexcept;
 
  private:

@@ -37,7 +37,8 @@ void Ipcomp::open(const Lane& lane, std::span<OpenItem> run) noexcept {
 bool Ipcomp::seal_one(DeflateLanes::Outbound& lane, SealItem& item) const {
   if (item.size > kLongestClearText || item.size > item.room) return false;
   if (item.size >= kIpcompThreshold) {
-    const MutableBytes text(lane.text.get(), item.size - kIpcompHeaderSize - 1);
+    // The text leaves a byte of this memory free, so that the packet is smaller than the payload.
+    const MutableBytes text(lane.text.get(), item.size - kIpcompHeaderSize);
     if (const auto size = lane.deflater.deflate({item.payload, item.size}, text)) {
       item.packet[0] = static_cast<std::byte>(item.next_header);
       item.packet[1] = std::byte{0};
