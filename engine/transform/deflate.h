@@ -55,7 +55,7 @@ class Inflater {
 };
 
 /// What the threads of an engine lend to every SA that compresses: one pair per lane, because it is
-/// some 170 KiB.
+/// some 180 KiB.
 class DeflateLanes {
  public:
   /// Control thread; throws std::bad_alloc.
