@@ -18,6 +18,7 @@
 #include "engine/path/inbound.h"
 #include "engine/path/lane_context.h"
 #include "engine/path/outbound.h"
+#include "engine/transform/ah.h"
 #include "engine/transform/esp.h"
 
 namespace xfrmfs::engine {
@@ -41,14 +42,21 @@ std::uint64_t random_seed() {
 
 /// What the engine can do, in the order in which a kernel finds out that it cannot.
 std::expected<void, ControlError> check_kind(const SaParams& params) {
-  if (params.mode != Mode::kTunnel) return refuse(EPROTONOSUPPORT, "Requested mode not found");
-  if (params.id.protocol != Protocol::kEsp) {
+  if (params.mode != Mode::kTunnel && params.mode != Mode::kTransport) {
+    return refuse(EPROTONOSUPPORT, "Requested mode not found");
+  }
+  if (params.mode == Mode::kTransport && params.selector.family != params.family()) {
+    return refuse(EPROTONOSUPPORT, params.selector.family == Family::kNone
+                                       ? "Only tunnel modes can accommodate an AF_UNSPEC selector"
+                                       : "Only tunnel modes can accommodate a change of family");
+  }
+  if (params.id.protocol != Protocol::kEsp && params.id.protocol != Protocol::kAh) {
     return refuse(EPROTONOSUPPORT, "Requested type not found");
   }
   return {};
 }
 
-std::expected<void, ControlError> check_replay(ReplayParams& replay) {
+std::expected<void, ControlError> check_replay(ReplayParams& replay, SaDirection direction) {
   if (replay.kind == ReplayKind::kLegacy) {
     replay.window = std::min(replay.window, kMaxLegacyWindow);
     return {};
@@ -59,7 +67,7 @@ std::expected<void, ControlError> check_replay(ReplayParams& replay) {
   if (replay.window > replay.bitmap_words * 32) {
     return refuse(EINVAL, "ESN replay window is too large for the chosen bitmap size");
   }
-  if (replay.kind == ReplayKind::kEsn && replay.window == 0) {
+  if (replay.kind == ReplayKind::kEsn && replay.window == 0 && direction != SaDirection::kOut) {
     return refuse(EINVAL, "ESN replay window must be > 0");
   }
   return {};
@@ -105,11 +113,12 @@ struct Engine::Impl {
 
   std::unique_ptr<LaneContext> make_context(unsigned lane) {
     assert(lane < lanes);
-    return std::make_unique<LaneContext>(lane, LaneSources{.published = published,
-                                                           .counters = counters.add_block(),
-                                                           .settings = settings,
-                                                           .clock = clock,
-                                                           .expiries = expiries},
+    return std::make_unique<LaneContext>(lane,
+                                         LaneSources{.published = published,
+                                                     .counters = counters.add_block(),
+                                                     .settings = settings,
+                                                     .clock = clock,
+                                                     .expiries = expiries},
                                          backends.make_lane());
   }
 
@@ -165,23 +174,41 @@ struct Engine::Impl {
 
   /// Everything that can be wrong with a new SA but for being there already, and its transform.
   std::expected<std::unique_ptr<Transform>, ControlError> construct(SaParams& params) const {
-    if (const auto good = resolve(params.crypto, backends.permissions()); !good) {
-      return std::unexpected(good.error());
+    const bool ah = params.id.protocol == Protocol::kAh;
+    if (ah && (!params.crypto.mac || params.crypto.aead || params.crypto.cipher)) {
+      return refuse(EINVAL, "Missing required attribute for AH: AUTH_TRUNC or AUTH");
     }
+    const auto resolved =
+        ah ? resolve(*params.crypto.mac) : resolve(params.crypto, backends.permissions());
+    if (!resolved) return std::unexpected(resolved.error());
     if (const auto good = check_kind(params); !good) return std::unexpected(good.error());
     if (params.id.destination.family() != params.source.family()) {
       return refuse(EINVAL, "Invalid address family");
     }
+    auto transform = ah ? make_ah(params) : make_esp(params);
+    if (!transform) return transform;
+    if (const auto good = check_replay(params.replay, params.direction); !good) {
+      return std::unexpected(good.error());
+    }
+    return transform;
+  }
+
+  std::expected<std::unique_ptr<Transform>, ControlError> make_esp(const SaParams& params) const {
     if (params.mode == Mode::kTunnel && !params.crypto.authenticated()) {
       return refuse(EINVAL, "encryption without integrity is refused in tunnel mode");
     }
-    const bool extended = params.replay.kind == ReplayKind::kEsn;
-    auto esp = Esp::create(params.id.spi, extended, params.crypto, lanes, std::nullopt, backends);
+    auto esp = Esp::create(params.id.spi, params.replay.kind == ReplayKind::kEsn, params.crypto,
+                           lanes, std::nullopt, backends);
     if (!esp) return std::unexpected(esp.error());
-    if (const auto good = check_replay(params.replay); !good) {
-      return std::unexpected(good.error());
-    }
     return std::unique_ptr<Transform>(std::move(*esp));
+  }
+
+  std::expected<std::unique_ptr<Transform>, ControlError> make_ah(const SaParams& params) const {
+    if (params.encapsulation) return refuse(EINVAL, "AH is not compatible with encapsulation");
+    auto ah = Ah::create(params.id.spi, params.replay.kind == ReplayKind::kEsn, *params.crypto.mac,
+                         ah_alignment(params.family(), (params.flags & kSaAlign4) != 0), lanes);
+    if (!ah) return std::unexpected(ah.error());
+    return std::unique_ptr<Transform>(std::move(*ah));
   }
 
   PolicyPtr insert(PolicyParams params, const PolicyPtr& replaced) {

@@ -116,10 +116,12 @@ void Service::open_devices(const MountOptions& options) {
   const std::uint32_t mtu = tun_mtu(options);
   auto udp = open_udp(options);
   for (unsigned lane = 0; lane < lanes_; ++lane) {
-    auto esp = std::make_unique<netio::PacketWire>(
-        netio::EspSocket::Options{.lane = lane, .lanes = lanes_, .underlay = options.underlay},
-        next_hops_);
-    wires_.push_back(std::make_unique<netio::Wire>(std::move(esp), std::move(udp[lane])));
+    netio::EspSocket::Options raw{.lane = lane, .lanes = lanes_, .underlay = options.underlay};
+    auto esp = std::make_unique<netio::PacketWire>(raw, next_hops_);
+    raw.protocol = engine::Protocol::kAh;
+    auto ah = std::make_unique<netio::EspSocket>(raw);
+    wires_.push_back(
+        std::make_unique<netio::Wire>(std::move(esp), std::move(udp[lane]), std::move(ah)));
   }
   tun_ = std::make_unique<netio::TunInterface>(netio::TunInterface::Options{
       .name = options.tun, .queues = lanes_, .mtu = mtu, .offload = options.offload});

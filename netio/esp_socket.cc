@@ -64,8 +64,10 @@ FileDescriptor open_raw(int family, int protocol, const std::string& underlay) {
 /// Lets through the packets whose SPI belongs to this lane; lane 0 also those too short to have
 /// one, so that they are counted once. A raw IPv4 socket shows its filter the IP header, a raw IPv6
 /// socket does not.
-void attach_lane_filter(int fd, int family, unsigned lane, unsigned lanes) {
+void attach_lane_filter(int fd, int family, const EspSocket::Options& options) {
+  const auto& [lane, lanes, underlay, protocol] = options;
   if (lanes == 1) return;
+  const unsigned spi_at = protocol == engine::Protocol::kAh ? 4 : 0;
   constexpr std::uint32_t kAll = std::numeric_limits<std::uint32_t>::max();
   const auto ip_header_size = family == AF_INET
                                   ? sock_filter(BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, 0))
@@ -75,8 +77,8 @@ void attach_lane_filter(int fd, int family, unsigned lane, unsigned lanes) {
       ip_header_size,
       BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
       BPF_STMT(BPF_ALU | BPF_SUB | BPF_X, 0),
-      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 4, 0, 5),      // else to "too short"
-      BPF_STMT(BPF_LD | BPF_W | BPF_IND, 0),             // the SPI
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, spi_at + 4, 0, 5),  // else to "too short"
+      BPF_STMT(BPF_LD | BPF_W | BPF_IND, spi_at),
       BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, lanes),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, lane, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, kAll),
@@ -93,15 +95,15 @@ void attach_lane_filter(int fd, int family, unsigned lane, unsigned lanes) {
 }
 
 FileDescriptor open_ipv4(const EspSocket::Options& options) {
-  FileDescriptor fd = open_raw(AF_INET, IPPROTO_ESP, options.underlay);
-  attach_lane_filter(fd.get(), AF_INET, options.lane, options.lanes);
+  FileDescriptor fd = open_raw(AF_INET, static_cast<int>(options.protocol), options.underlay);
+  attach_lane_filter(fd.get(), AF_INET, options);
   set_option(fd.get(), IPPROTO_IP, IP_HDRINCL, 1, "IP_HDRINCL");
   return fd;
 }
 
 FileDescriptor open_ipv6(const EspSocket::Options& options) {
-  FileDescriptor fd = open_raw(AF_INET6, IPPROTO_ESP, options.underlay);
-  attach_lane_filter(fd.get(), AF_INET6, options.lane, options.lanes);
+  FileDescriptor fd = open_raw(AF_INET6, static_cast<int>(options.protocol), options.underlay);
+  attach_lane_filter(fd.get(), AF_INET6, options);
   set_option(fd.get(), IPPROTO_IPV6, IPV6_HDRINCL, 1, "IPV6_HDRINCL");
   set_option(fd.get(), IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
   set_option(fd.get(), IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1, "IPV6_RECVHOPLIMIT");
@@ -111,9 +113,10 @@ FileDescriptor open_ipv6(const EspSocket::Options& options) {
 
 /// The outer header that the kernel kept for itself, from what it tells about it. Nothing if the
 /// destination is missing.
-std::optional<engine::OuterHeader> ipv6_header_of(msghdr& message, const sockaddr_in6& source) {
+std::optional<engine::OuterHeader> ipv6_header_of(msghdr& message, const sockaddr_in6& source,
+                                                  engine::Protocol protocol) {
   engine::OuterHeader outer;
-  outer.protocol = engine::Protocol::kEsp;
+  outer.protocol = protocol;
   outer.source = to_address(Family::kIpv6, source.sin6_addr);
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != IPPROTO_IPV6) continue;
@@ -180,7 +183,7 @@ bool send_fragmented(const msghdr& whole, const std::string& underlay) noexcept 
 }  // namespace
 
 EspSocket::EspSocket(const Options& options)
-    : underlay_(options.underlay), ipv4_(open_ipv4(options)) {
+    : underlay_(options.underlay), protocol_(options.protocol), ipv4_(open_ipv4(options)) {
   try {
     ipv6_ = open_ipv6(options);
   } catch (const std::system_error& error) {
@@ -258,11 +261,11 @@ void EspSocket::receive_from(Family family, PacketPool& pool, Batch<SealedPacket
   if (packets != 0) incoming.last_count = packets;
 }
 
-SealedPacket EspSocket::arrived(Incoming& incoming, std::size_t i, Buffer buffer) {
+SealedPacket EspSocket::arrived(Incoming& incoming, std::size_t i, Buffer buffer) const {
   const std::size_t size = incoming.heads[i].msg_len;
   msghdr& head = incoming.heads[i].msg_hdr;
   if (head.msg_name == nullptr) return received(PacketBytes(std::move(buffer), kHeadroom, size));
-  const auto outer = ipv6_header_of(head, incoming.names[i]);
+  const auto outer = ipv6_header_of(head, incoming.names[i], protocol_);
   if (!outer) return {};
   engine::write_outer_header(*outer, size, buffer.data() + kHeadroom);
   return received(PacketBytes(std::move(buffer), kHeadroom, kIpv6HeaderSize + size));

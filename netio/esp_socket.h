@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sealed side: raw sockets of IP protocol 50, one for IPv4 and one for IPv6 (raw(7), ipv6(7)).
+// The sealed side: raw sockets of IP protocol 50, one for IPv4 and one for IPv6 (raw(7), ipv6(7));
+// or of protocol 51.
 //
 // As long as they are open the host answers no ESP packet with "protocol unreachable". Every raw
 // socket gets a copy of every ESP packet; with several lanes a filter in the kernel gives each
@@ -28,7 +29,8 @@ class EspSocket final : public WirePort {
   struct Options {
     unsigned lane = 0;
     unsigned lanes = 1;
-    std::string underlay;  // interface; empty: any
+    std::string underlay;                                // interface; empty: any
+    engine::Protocol protocol = engine::Protocol::kEsp;  // or AH, which differs in where its SPI is
   };
 
   /// Belongs to the calling thread's network namespace. IPv6 is left out where the kernel has none.
@@ -63,12 +65,13 @@ class EspSocket final : public WirePort {
   void receive_from(engine::Family family, engine::PacketPool& pool,
                     engine::Batch<engine::SealedPacket>& batch);
   /// Makes a packet of message `i`; nothing if the system does not say where it was sent to.
-  static engine::SealedPacket arrived(Incoming& incoming, std::size_t i, engine::Buffer buffer);
+  engine::SealedPacket arrived(Incoming& incoming, std::size_t i, engine::Buffer buffer) const;
   /// Sends what is in both queues, whose trains are not needed afterwards.
   void send_queued() noexcept;
   void send_queue(int fd, DatagramQueue& queue) noexcept;
 
   std::string underlay_;
+  const engine::Protocol protocol_;
   FileDescriptor ipv4_;
   FileDescriptor ipv6_;
   std::array<int, 2> polled_{};

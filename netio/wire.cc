@@ -5,16 +5,22 @@
 
 namespace xfrmfs::netio {
 
-Wire::Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp)
-    : esp_(std::move(esp)), udp_(std::move(udp)) {
-  polled_.assign(esp_->descriptors().begin(), esp_->descriptors().end());
-  if (udp_ == nullptr) return;
-  polled_.insert(polled_.end(), udp_->descriptors().begin(), udp_->descriptors().end());
+Wire::Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp,
+           std::unique_ptr<WirePort> ah)
+    : esp_(std::move(esp)), udp_(std::move(udp)), ah_(std::move(ah)) {
+  for (const WirePort* port : {esp_.get(), static_cast<WirePort*>(udp_.get()), ah_.get()}) {
+    if (port == nullptr) continue;
+    polled_.insert(polled_.end(), port->descriptors().begin(), port->descriptors().end());
+  }
 }
 
 void Wire::receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) {
-  if (udp_ == nullptr) return esp_->receive(pool, batch);
-  turns_.receive(batch, [&] { esp_->receive(pool, batch); }, [&] { udp_->receive(pool, batch); });
+  const auto from = [&](WirePort* port) {
+    if (port != nullptr) port->receive(pool, batch);
+  };
+  turns_.receive(
+      batch, [&] { from(esp_.get()); },
+      [&] { others_turns_.receive(batch, [&] { from(udp_.get()); }, [&] { from(ah_.get()); }); });
 }
 
 void Wire::transmit(engine::SealedPacket train) noexcept {

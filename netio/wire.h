@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network as one port: what has a UDP header goes through the socket for ESP in UDP, all the
-// rest through the port for ESP.
+// rest through the port for ESP. AH comes in through a socket of its own.
 
 #pragma once
 
@@ -16,8 +16,10 @@ namespace xfrmfs::netio {
 
 class Wire final : public WirePort {
  public:
-  /// `udp` may be null. `esp` then sends UDP packets too, as it does those from other ports.
-  Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp);
+  /// `udp` may be null. `esp` then sends UDP packets too, as it does those from other ports. `ah`,
+  /// which may be null too, only receives.
+  Wire(std::unique_ptr<WirePort> esp, std::unique_ptr<UdpEncapSocket> udp,
+       std::unique_ptr<WirePort> ah = nullptr);
 
   void receive(engine::PacketPool& pool, engine::Batch<engine::SealedPacket>& batch) override;
   void transmit(engine::SealedPacket train) noexcept override;
@@ -27,8 +29,11 @@ class Wire final : public WirePort {
  private:
   std::unique_ptr<WirePort> esp_;
   std::unique_ptr<UdpEncapSocket> udp_;
+  std::unique_ptr<WirePort> ah_;
   std::vector<int> polled_;
-  Turns turns_;  // the receiving thread's
+  // The receiving thread's.
+  Turns turns_;         // of ESP and the others
+  Turns others_turns_;  // of these
 
   // The sending thread's.
   std::size_t kept_ = 0;  // by both ports together, at most

@@ -250,9 +250,10 @@ Check check_newer_attributes(const xfrm_usersa_info& info, const Attributes& att
   return std::nullopt;
 }
 
-/// What a kernel without other transforms than ESP says. ESP's modes are known to the engine.
+/// What a kernel without other transforms than ESP and AH says. Their modes are known to the engine.
 Check check_available(const xfrm_usersa_info& info) {
-  if (Protocol{info.id.proto} == Protocol::kEsp) return std::nullopt;
+  const Protocol protocol{info.id.proto};
+  if (protocol == Protocol::kEsp || protocol == Protocol::kAh) return std::nullopt;
   return ControlError(EPROTONOSUPPORT, info.mode == XFRM_MODE_TUNNEL ? "Requested type not found"
                                                                      : "Requested mode not found");
 }

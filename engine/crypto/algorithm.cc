@@ -132,6 +132,21 @@ std::expected<void, ControlError> check_key(std::string_view name, const KeySize
       fmt::format("algorithm \"{}\": key is {} bytes, expected {}", name, size, text_of(sizes))));
 }
 
+std::expected<void, ControlError> choose_mac(const MacParams& params, Choice& choice) {
+  choice.mac = find_mac(params.name);
+  choice.truncation_bits = params.truncation_bits;
+  if (choice.mac == nullptr) {
+    return unexpected(ControlError(ENOSYS, choice.truncation_bits == 0
+                                               ? "Requested AUTH algorithm not found"
+                                               : "Requested AUTH_TRUNC algorithm not found"));
+  }
+  if (choice.truncation_bits > choice.mac->digest_size * 8U) {
+    return unexpected(ControlError(EINVAL, "Invalid length requested for truncated ICV"));
+  }
+  if (choice.truncation_bits == 0) choice.truncation_bits = choice.mac->default_truncation * 8U;
+  return {};
+}
+
 /// Attributes first, then names in the order AEAD, MAC, cipher, then what ESP makes of them: the
 /// order in which a kernel looks, so that two mistakes at once get its answer.
 std::expected<Choice, ControlError> choose(const CryptoParams& params,
@@ -157,17 +172,7 @@ std::expected<Choice, ControlError> choose(const CryptoParams& params,
     }
   }
   if (params.mac) {
-    choice.mac = find_mac(params.mac->name);
-    choice.truncation_bits = params.mac->truncation_bits;
-    if (choice.mac == nullptr) {
-      return unexpected(ControlError(ENOSYS, choice.truncation_bits == 0
-                                                 ? "Requested AUTH algorithm not found"
-                                                 : "Requested AUTH_TRUNC algorithm not found"));
-    }
-    if (choice.truncation_bits > choice.mac->digest_size * 8U) {
-      return invalid("Invalid length requested for truncated ICV");
-    }
-    if (choice.truncation_bits == 0) choice.truncation_bits = choice.mac->default_truncation * 8U;
+    if (const auto good = choose_mac(*params.mac, choice); !good) return unexpected(good.error());
   }
   if (params.cipher) {
     choice.cipher = find_cipher(params.cipher->name);
@@ -296,6 +301,14 @@ std::expected<void, ControlError> resolve(CryptoParams& params,
     params.mac->name = choice->mac->name;
     params.mac->truncation_bits = choice->truncation_bits;
   }
+  return {};
+}
+
+std::expected<void, ControlError> resolve(MacParams& params) {
+  Choice choice;
+  if (const auto good = choose_mac(params, choice); !good) return unexpected(good.error());
+  params.name = choice.mac->name;
+  params.truncation_bits = choice.truncation_bits;
   return {};
 }
 

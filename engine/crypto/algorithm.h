@@ -127,6 +127,9 @@ std::expected<void, ControlError> resolve(CryptoParams& params,
 BoxShape shape_of(const AeadAlgorithm& algorithm, const AeadParams& params);
 BoxShape shape_of(const CipherAlgorithm& cipher, const MacParams& mac);
 
+/// The same for a MAC that works alone: AH's.
+std::expected<void, ControlError> resolve(MacParams& params);
+
 /// Builds the sealers of an SA. Made once per SA, used on the control thread only.
 class SealerFactory {
  public:

@@ -132,4 +132,22 @@ void fill_udp_checksum(MutableBytes packet) {
   store_be16(udp.data() + 6, sum == 0xffff ? sum : static_cast<std::uint16_t>(~sum));
 }
 
+void renew_transport_checksum(const IpHeader& header, MutableBytes packet) {
+  if (header.is_fragment) return;
+  const bool tcp = header.protocol == Protocol::kTcp;
+  const MutableBytes upper = packet.first(header.total_size).subspan(header.header_size);
+  if (upper.size() < (tcp ? kTcpHeaderSize : kUdpHeaderSize)) return;
+  if (!tcp && (header.protocol != Protocol::kUdp || load_be16(upper.data() + kUdpChecksum) == 0)) {
+    return;
+  }
+  std::byte* const at = upper.data() + (tcp ? kTcpChecksum : kUdpChecksum);
+  const bool ipv6 = header.family == Family::kIpv6;
+  const Bytes addresses = ipv6 ? packet.subspan(8, 32) : packet.subspan(12, 8);
+  store_be16(at, 0);
+  const auto pseudo = checksum_add(addresses, static_cast<std::uint32_t>(header.protocol) +
+                                                  static_cast<std::uint32_t>(upper.size()));
+  const std::uint16_t sum = checksum_add(upper, pseudo);
+  store_be16(at, !tcp && sum == 0xffff ? sum : static_cast<std::uint16_t>(~sum));
+}
+
 }  // namespace xfrmfs::engine

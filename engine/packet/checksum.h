@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "engine/base/bytes.h"
+#include "engine/packet/ip_header.h"
 
 namespace xfrmfs::engine {
 
@@ -20,6 +21,10 @@ std::uint16_t checksum_add(Bytes bytes, std::uint32_t sum = 0);
 /// Fills in the checksum of a whole UDP packet, IP header without options or extensions in front
 /// (RFC 768; over IPv6 it may not be left out, RFC 8200 §8.1).
 void fill_udp_checksum(MutableBytes packet);
+
+/// Makes the checksum of a TCP or UDP packet anew; others, fragments and UDP packets without one
+/// stay as they are. `header` is in front of `packet`, as parse_ip_header() found it.
+void renew_transport_checksum(const IpHeader& header, MutableBytes packet);
 
 /// Folds a sum of words; how often it must be folded is not worth a guess.
 constexpr std::uint16_t checksum_fold(std::uint64_t sum) {

@@ -143,6 +143,17 @@ void write_outer_header(const OuterHeader& outer, std::size_t payload_size, std:
   std::memcpy(at + 24, outer.destination.storage().data(), 16);
 }
 
+void set_total_size(MutableBytes header, std::size_t size) {
+  std::byte* const at = header.data();
+  if (std::to_integer<unsigned>(at[0]) >> 4 == 6) {
+    return store_be16(at + 4, static_cast<std::uint16_t>(size - kIpv6HeaderSize));
+  }
+  store_be16(at + 2, static_cast<std::uint16_t>(size));
+  store_be16(at + 10, 0);
+  const Bytes fixed_and_options = header.first((std::to_integer<std::size_t>(at[0]) & 0x0f) * 4);
+  store_be16(at + 10, static_cast<std::uint16_t>(~checksum_add(fixed_and_options)));
+}
+
 void set_traffic_class(MutableBytes packet, std::uint8_t traffic_class) {
   std::byte* const at = packet.data();
   if (std::to_integer<unsigned>(at[0]) >> 4 == 6) {

@@ -74,6 +74,11 @@ std::size_t outer_header_size(Family family);
 /// Writes the header in front of `payload_size` bytes; `at` has outer_header_size() bytes of room.
 void write_outer_header(const OuterHeader& outer, std::size_t payload_size, std::byte* at);
 
+/// The packet behind this header, header included, has `size` bytes from now on; the IPv4 checksum
+/// is made anew. `header` is the whole header, extensions included, as parse_ip_header() accepts
+/// it.
+void set_total_size(MutableBytes header, std::size_t size);
+
 inline constexpr std::uint8_t kEcnMask = 3;
 inline constexpr std::uint8_t kEcnNotEct = 0;
 inline constexpr std::uint8_t kEcnEct1 = 1;

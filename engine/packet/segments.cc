@@ -53,10 +53,9 @@ std::optional<Segments> Segments::of(ClearPacket& train, const IpHeader& header)
   return segments;
 }
 
-std::optional<Segments> Segments::of_sealed(MutableBytes train, std::size_t header_size,
-                                            std::uint16_t segment_size) {
+std::optional<Segments> Segments::of_sealed(MutableBytes train, std::size_t ip_size,
+                                            std::size_t header_size, std::uint16_t segment_size) {
   const bool ipv6 = std::to_integer<unsigned>(train[0]) >> 4 == 6;
-  const std::size_t ip_size = outer_header_size(ipv6 ? Family::kIpv6 : Family::kIpv4);
   Kind kind = Kind::kPlain;
   if (header_size > ip_size) kind = ipv6 ? Kind::kUdp : Kind::kUdpWithoutChecksum;
   Segments segments;
@@ -124,6 +123,14 @@ std::size_t Segments::sizes(std::size_t k, std::size_t end) const {
 std::uint64_t Segments::data_sum(std::size_t k) const {
   if (kind_ != Kind::kTcp && kind_ != Kind::kUdp) return 0;
   return checksum_words({data(k), data_size(k)});
+}
+
+std::uint16_t Segments::copy_front(std::size_t k, std::size_t size, std::byte* at) const {
+  std::memcpy(at, header_.data(), size);
+  if (ipv6_) return 0;
+  const auto number = static_cast<std::uint16_t>(identification_ + k);
+  store_be16(at + 4, number);
+  return number;
 }
 
 void Segments::write_header(std::size_t k, std::uint64_t sum, std::byte* at) const {

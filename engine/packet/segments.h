@@ -28,8 +28,9 @@ class Segments {
   /// to be: another protocol, a fragment, no data, a header that is too long.
   static std::optional<Segments> of(ClearPacket& train, const IpHeader& header);
   /// Of a sealed train, to be sealed again: only lengths, identifications and checksums differ.
-  static std::optional<Segments> of_sealed(MutableBytes train, std::size_t header_size,
-                                           std::uint16_t segment_size);
+  /// `header_size` bytes in front of the data, an IP header of `ip_size` and maybe UDP's.
+  static std::optional<Segments> of_sealed(MutableBytes train, std::size_t ip_size,
+                                           std::size_t header_size, std::uint16_t segment_size);
 
   std::size_t count() const { return count_; }
   std::size_t header_size() const { return header_size_; }
@@ -46,6 +47,9 @@ class Segments {
   /// Writes the header of packet `k`, whose data_sum() is `sum`; `at` has header_size() bytes of
   /// room. Data in front of that of `k` may be gone already.
   void write_header(std::size_t k, std::uint64_t sum, std::byte* at) const;
+  /// The first `size` bytes of the header of packet `k`, those of its IP header, whose length and
+  /// checksum are not right. Returns its identification, 0 for IPv6.
+  std::uint16_t copy_front(std::size_t k, std::size_t size, std::byte* at) const;
 
  private:
   enum class Kind : std::uint8_t { kPlain, kTcp, kUdp, kUdpWithoutChecksum };

@@ -6,12 +6,30 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/packet/checksum.h"
+
 namespace xfrmfs::engine {
 namespace {
 
 constexpr std::uint32_t kNoMark = 0;
 constexpr std::uint32_t kNoIfId = 0;
-constexpr std::size_t kSmallest = 8;  // SPI and sequence number
+
+/// Bytes of the headers up to SPI and sequence number, and where those are.
+struct Layout {
+  std::size_t size;
+  std::size_t spi;
+  std::size_t sequence;
+};
+constexpr Layout kEspLayout{.size = 8, .spi = 0, .sequence = 4};
+constexpr Layout kAhLayout{.size = 12, .spi = 4, .sequence = 8};
+
+const Layout& layout_of(Protocol protocol) {
+  return protocol == Protocol::kAh ? kAhLayout : kEspLayout;
+}
+
+bool is_ipsec(Protocol protocol) {
+  return protocol == Protocol::kEsp || protocol == Protocol::kAh;
+}
 
 /// As it lies in memory: only to be compared.
 template <class Word = std::uint32_t>
@@ -67,10 +85,10 @@ void Inbound::process(Batch<SealedPacket>& batch, ClearSink& clear) noexcept {
       }
       outer.encapsulated = outer.header.protocol == Protocol::kUdp;
       last.keep(batch[i].bytes(), outer);
-      take(batch[i].bytes().first(outer.header.total_size), batch[i].segment_size(), outer);
+      take(batch[i].bytes().first(outer.header.total_size), batch[i].segment_size(), outer, i);
       continue;
     }
-    take(batch[i].bytes(), batch[i].segment_size(), *last.outer);
+    take(batch[i].bytes(), batch[i].segment_size(), *last.outer, i);
   }
   run_units();
   batch.clear();
@@ -95,20 +113,33 @@ bool Inbound::LastHeader::same_as(Bytes packet) const {
   return kIpv6HeaderSize + load_be16(&packet[4]) == packet.size() && same(0, 4) && same(6, 34);
 }
 
-/// Lays the packets of a train side by side.
-void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& outer) {
+/// Lays the packets of train `number` of the batch side by side.
+void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& outer,
+                   std::size_t number) {
   const std::size_t head = outer.header.header_size + (outer.encapsulated ? kUdpHeaderSize : 0);
-  if ((!outer.encapsulated && outer.header.protocol != Protocol::kEsp) || train.size() < head) {
+  if ((!outer.encapsulated && !is_ipsec(outer.header.protocol)) || train.size() < head) {
     return context_->count(Mib::kInHdrError);
   }
   MutableBytes rest = train.subspan(head);
   const std::size_t stride = segment_size != 0 ? segment_size : rest.size();
+  const std::byte* front = train.data();
+  std::uint16_t place = 0;
+  bool one_by_one = false;
+  if (stride < rest.size()) {
+    // Taking the first packet out may write over the header that the others have in common.
+    if (outer.header.header_size > kMaxFront) return context_->count(Mib::kInHdrError);
+    std::memcpy(fronts_[number].data(), front, outer.header.header_size);
+    front = fronts_[number].data();
+    one_by_one = leaves_no_room(outer, rest);
+  }
   // A train is not torn if it can be helped: it came as one, and may leave as one.
   if (stride != 0 && count_ + (rest.size() + stride - 1) / stride > kUnits) run_units();
   do {
-    if (count_ == kUnits) run_units();
+    if (count_ == kUnits || one_by_one) run_units();
     Unit& unit = units_[count_++];
     unit.outer = &outer;
+    unit.front = front;
+    unit.number = place++;
     unit.packet = rest.first(std::min(stride, rest.size()));
     unit.like = &unit;
     unit.applied.depth = 0;
@@ -117,16 +148,32 @@ void Inbound::take(MutableBytes train, std::size_t segment_size, const Outer& ou
   } while (!rest.empty());
 }
 
+/// In transport mode a packet's header is put in front of what was protected, where its protocol's
+/// header was and the end of the packet before it. If that is not enough for a header, the packet
+/// before must be gone already.
+bool Inbound::leaves_no_room(const Outer& outer, Bytes packets) const {
+  const Protocol protocol = protocol_in(outer);
+  const Layout& layout = layout_of(protocol);
+  if (packets.size() < layout.size) return false;
+  const Spi spi{load_be32(packets.data() + layout.spi)};
+  const auto* association =
+      context_->snapshot().sad.find(kNoMark, outer.header.destination, spi, protocol);
+  if (association == nullptr || association->params().mode != Mode::kTransport) return false;
+  constexpr std::size_t kWithoutPadding = 14;  // of any alignment
+  const Transform* const transform = association->transform();
+  return transform != nullptr &&
+         transform->sealed_size(kWithoutPadding) - kWithoutPadding < outer.header.header_size;
+}
+
 // Opens in rounds: each round takes one transform off every packet that still has one for us, so
 // nesting costs rounds, not recursion.
 void Inbound::run_units() {
   const std::span<Unit> units(units_.data(), count_);
-  const bool many = look_ahead();
+  look_ahead();
   for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
   while (!std::ranges::all_of(units, &Unit::done)) {
     for (std::size_t begin = 0; begin < count_;) begin = open_run(begin);
   }
-  if (many) fetch_verdicts();
   std::size_t refused = 0;
   const Unit* last = nullptr;
   for (Unit& unit : units) {
@@ -147,22 +194,21 @@ void Inbound::run_units() {
 
 /// Packets of many SAs: what they need comes from memory while others of the batch are looked at,
 /// instead of one wait after the other for table, SA, transform and keys. A pass for each step,
-/// because a step needs what the one before has fetched. False: not many.
-bool Inbound::look_ahead() const {
-  const auto spi_of = [](const Unit& unit) { return Spi{load_be32(unit.packet.data())}; };
+/// because a step needs what the one before has fetched.
+void Inbound::look_ahead() const {
   std::array<const Unit*, kUnits> ahead;
   std::size_t count = 0;
   for (const Unit& unit : std::span(units_).first(count_)) {
-    if (unit.packet.size() < kSmallest) continue;
+    if (unit.packet.size() < layout_of(protocol_in(*unit.outer)).size) continue;
     if (count != 0 && spi_of(*ahead[count - 1]) == spi_of(unit)) continue;
     ahead[count++] = &unit;
   }
-  if (count < 2) return false;
+  if (count < 2) return;
   const std::span<const Unit* const> units(ahead.data(), count);
   const SadView& sad = context_->snapshot().sad;
   FetchList list;
   for (const Unit* unit : units) {
-    sad.prefetch(unit->outer->header.destination, spi_of(*unit), Protocol::kEsp, list);
+    sad.prefetch(unit->outer->header.destination, spi_of(*unit), protocol_in(*unit->outer), list);
   }
   list.fetch();
   struct Found {
@@ -172,8 +218,8 @@ bool Inbound::look_ahead() const {
   std::array<Found, kUnits> found;
   std::size_t used = 0;
   for (const Unit* unit : units) {
-    const auto* association = sad.prefetch_association(unit->outer->header.destination,
-                                                       spi_of(*unit), Protocol::kEsp, list);
+    const auto* association = sad.prefetch_association(
+        unit->outer->header.destination, spi_of(*unit), protocol_in(*unit->outer), list);
     if (association != nullptr) found[used++] = {association, unit->packet.size()};
   }
   list.fetch();
@@ -187,18 +233,6 @@ bool Inbound::look_ahead() const {
   each_transform([&](const Transform& transform, std::size_t size) {
     transform.prefetch(context_->lane(), size, list);
   });
-  return true;
-}
-
-/// The same for the places of what came out in the cache of verdicts, which is not small either.
-void Inbound::fetch_verdicts() {
-  FetchList list;
-  for (const Unit& unit : std::span(units_).first(count_)) {
-    if (unit.dropped) continue;
-    const auto& slot = cache_.slot(flow_of(unit.inner.header, unit.packet));
-    list.add(&slot, sizeof slot);
-  }
-  list.fetch();
 }
 
 /// Takes one transform off consecutive packets of one SA, from `begin` on. Returns the first packet
@@ -214,8 +248,8 @@ std::size_t Inbound::open_run(std::size_t begin) {
     if (unit.done) continue;
     // The packets of a train mostly have one SPI: what was found for the one before holds.
     const bool same = association != nullptr && unit.outer == last->outer &&
-                      unit.packet.size() >= kSmallest &&
-                      load_word(unit.packet.data()) == load_word(last->packet.data());
+                      unit.packet.size() >= layout_of(protocol_in(*unit.outer)).size &&
+                      spi_of(unit) == spi_of(*last);
     SecurityAssociation* next = association;
     if (!same) {
       const auto found = find_association(unit);
@@ -238,6 +272,8 @@ std::size_t Inbound::open_run(std::size_t begin) {
     last = &unit;
     item_of_[waiting] = i;
     items_[waiting] = {.data = unit.packet.data(), .size = unit.packet.size(), .sequence = *number};
+    items_[waiting].ip_header = unit.front;
+    items_[waiting].ip_header_size = static_cast<std::uint32_t>(unit.outer->header.header_size);
     ++waiting;
   }
   if (association == nullptr) return i;
@@ -266,6 +302,7 @@ void Inbound::commit(SecurityAssociation& association, std::size_t count) {
   const Unit* before = nullptr;  // the last one that came out well
   const OpenItem* before_item = nullptr;
   const Outer* before_outer = nullptr;
+  const bool tunnel = association.params().mode == Mode::kTunnel;
   for (std::size_t k = 0; k < count; ++k) {
     Unit& unit = units_[item_of_[k]];
     if (unit.dropped) continue;
@@ -273,7 +310,7 @@ void Inbound::commit(SecurityAssociation& association, std::size_t count) {
     const Outer* const outer = unit.outer;
     // Most packets of a train have one header: what was found for the one before holds, the verdict
     // and what was carried inward too.
-    if (before != nullptr && outer == before_outer && unit.applied.depth == 0 &&
+    if (tunnel && before != nullptr && outer == before_outer && unit.applied.depth == 0 &&
         item.size == before_item->size && item.next_header == before_item->next_header &&
         same_ip_header(before->outer->header, before_item->data, item.data)) {
       unit.outer = before->outer;
@@ -294,12 +331,12 @@ void Inbound::commit(SecurityAssociation& association, std::size_t count) {
 /// Header, depth, SAD, state, encapsulation.
 std::expected<SecurityAssociation*, Mib> Inbound::find_association(const Unit& unit) {
   const Outer& outer = *unit.outer;
-  if (unit.packet.size() < kSmallest) return std::unexpected(Mib::kInHdrError);
+  const Protocol protocol = protocol_in(outer);
+  if (unit.packet.size() < layout_of(protocol).size) return std::unexpected(Mib::kInHdrError);
   if (unit.applied.depth == kMaxDepth) return std::unexpected(Mib::kInBufferError);
 
-  const Spi spi{load_be32(unit.packet.data())};
   auto* association =
-      context_->snapshot().sad.find(kNoMark, outer.header.destination, spi, Protocol::kEsp);
+      context_->snapshot().sad.find(kNoMark, outer.header.destination, spi_of(unit), protocol);
   if (association == nullptr) return std::unexpected(Mib::kInNoStates);
   if (association->params().direction == SaDirection::kOut) {
     return std::unexpected(Mib::kInStateDirError);
@@ -323,7 +360,8 @@ std::expected<SecurityAssociation*, Mib> Inbound::find_association(const Unit& u
 /// Replay window, then limits; the full sequence number.
 std::expected<SeqNo, Mib> Inbound::may_open(SecurityAssociation& association, const Unit& unit,
                                             bool check_limits) {
-  const auto number = association.replay().check(load_be32(unit.packet.data() + 4));
+  const std::size_t at = layout_of(association.id().protocol).sequence;
+  const auto number = association.replay().check(load_be32(unit.packet.data() + at));
   if (!number) {
     association.count(number.error());
     return std::unexpected(Mib::kInStateSeqError);
@@ -360,24 +398,45 @@ std::expected<void, Mib> Inbound::verify(SecurityAssociation& association,
 /// The inner header; what follows it is the next thing to open, or to accept.
 std::expected<void, Mib> Inbound::decapsulate(SecurityAssociation& association, Unit& unit,
                                               const OpenItem& item) {
+  const SaConfig& params = association.params();
   IpHeader& inner = unit.inner.header;  // and the outer one too, of a packet that was nested
-  const std::uint8_t outer_class = unit.outer->header.traffic_class;
-  const auto removed = remove_outer_header(association.params(), outer_class, item.next_header,
-                                           MutableBytes(item.data, item.size), inner);
-  if (!removed) return removed;
+  MutableBytes packet(item.data, item.size);
+  if (params.mode == Mode::kTransport) {
+    packet = put_front_back(unit.outer->header, unit.front, unit.number, item.next_header, packet);
+    if (!parse_ip_header(packet, inner)) return std::unexpected(Mib::kInHdrError);
+  } else {
+    const std::uint8_t outer_class = unit.outer->header.traffic_class;
+    const auto removed = remove_outer_header(params, outer_class, item.next_header, packet, inner);
+    if (!removed) return removed;
+  }
   unit.applied.associations[unit.applied.depth++] = &association;
   unit.inner.encapsulated = false;
   unit.outer = &unit.inner;
-  unit.packet = MutableBytes(item.data, inner.total_size);
+  unit.front = packet.data();
+  unit.number = 0;
+  unit.packet = packet.first(inner.total_size);
   unit.done = !is_nested(unit.inner);
-  if (!unit.done) unit.packet = unit.packet.subspan(inner.header_size);
+  if (!unit.done) {
+    unit.packet = unit.packet.subspan(inner.header_size);
+  } else if (params.mode == Mode::kTransport && params.encapsulation) {
+    // The addresses are what a NAT made of them (RFC 3948 §3.1.2).
+    renew_transport_checksum(inner, unit.packet);
+  }
   return {};
 }
 
-/// Is what came out again ESP, and for us?
+/// Is what came out again for us to open?
 bool Inbound::is_nested(const Outer& outer) const {
-  return outer.header.protocol == Protocol::kEsp && !outer.header.is_fragment &&
+  return is_ipsec(outer.header.protocol) && !outer.header.is_fragment &&
          context_->snapshot().is_local(outer.header.destination);
+}
+
+Protocol Inbound::protocol_in(const Outer& outer) {
+  return outer.encapsulated ? Protocol::kEsp : outer.header.protocol;
+}
+
+Spi Inbound::spi_of(const Unit& unit) {
+  return Spi{load_be32(unit.packet.data() + layout_of(protocol_in(*unit.outer)).spi)};
 }
 
 /// True only if the verdict on `a` holds for `b`; a glance at the bytes instead of a lookup.

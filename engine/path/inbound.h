@@ -33,6 +33,8 @@ class Inbound final : public InboundPath {
   /// More SAs than this around one packet, and it is dropped: no recursion, no long chains.
   static constexpr std::size_t kMaxDepth = 6;
   static constexpr std::size_t kUnits = kBatch;
+  /// The longest IP header in front of a train: ports make them, without options.
+  static constexpr std::size_t kMaxFront = kIpv6HeaderSize;
 
   /// The SAs that were taken off a packet, outermost first.
   struct Applied {
@@ -62,10 +64,12 @@ class Inbound final : public InboundPath {
   };
   /// A packet on its way through its transforms.
   struct Unit {
-    const Outer* outer = nullptr;  // of the packet around it; in the end, `like`'s own
-    MutableBytes packet;           // the next ESP packet; in the end, the inner packet
-    const Unit* like = nullptr;    // whose `inner` and `applied` are this packet's too; or this one
-    bool done = false;             // dropped, or through its last transform
+    const Outer* outer = nullptr;      // of the packet around it; in the end, `like`'s own
+    const std::byte* front = nullptr;  // the bytes of that header
+    std::uint16_t number = 0;          // of the packet among those behind it
+    MutableBytes packet;               // the next packet to open; in the end, the inner packet
+    const Unit* like = nullptr;  // whose `inner` and `applied` are this packet's too; or this one
+    bool done = false;           // dropped, or through its last transform
     bool dropped = false;
     Applied applied;
     Outer inner;  // of what came out of the last transform
@@ -76,10 +80,10 @@ class Inbound final : public InboundPath {
     std::array<const SecurityPolicy*, 2> policies{};
   };
 
-  void take(MutableBytes train, std::size_t segment_size, const Outer& outer);
+  void take(MutableBytes train, std::size_t segment_size, const Outer& outer, std::size_t number);
+  bool leaves_no_room(const Outer& outer, Bytes packets) const;
   void run_units();
-  bool look_ahead() const;
-  void fetch_verdicts();
+  void look_ahead() const;
   std::size_t open_run(std::size_t begin);
   std::expected<SecurityAssociation*, Mib> find_association(const Unit& unit);
   std::expected<SeqNo, Mib> may_open(SecurityAssociation& association, const Unit& unit,
@@ -90,6 +94,9 @@ class Inbound final : public InboundPath {
   std::expected<void, Mib> decapsulate(SecurityAssociation& association, Unit& unit,
                                        const OpenItem& item);
   bool is_nested(const Outer& outer) const;
+  /// Of the packet behind this header.
+  static Protocol protocol_in(const Outer& outer);
+  static Spi spi_of(const Unit& unit);
   std::expected<void, Mib> accept(const Unit& unit);
   static bool same_flow(const Unit& a, const Unit& b);
   std::expected<Pass, Mib> decide(const Unit& unit, const Flow& flow) const;
@@ -103,7 +110,8 @@ class Inbound final : public InboundPath {
   BootTime now_{};
 
   // The packets in work; storage is reused.
-  std::array<Outer, kBatch> outers_;  // of trains
+  std::array<Outer, kBatch> outers_;                             // of trains
+  std::array<std::array<std::byte, kMaxFront>, kBatch> fronts_;  // likewise, as they came
   std::array<Unit, kUnits> units_;
   std::size_t count_ = 0;  // of units
   std::array<OpenItem, kUnits> items_;

@@ -192,8 +192,9 @@ std::size_t Outbound::collect_run(std::size_t begin) {
       drop(i, bundle.error());
       continue;
     }
+    inner_[i] = InnerFacts::of(header, packet.bytes());
     std::size_t inner_mtu = 0;
-    if (const auto fit = fits(header, header.total_size, **bundle, inner_mtu); !fit) {
+    if (const auto fit = fits(header, inner_[i], header.total_size, **bundle, inner_mtu); !fit) {
       answer_too_big(packet, header, inner_mtu);
       drop(i, fit.error());
       continue;
@@ -204,7 +205,6 @@ std::size_t Outbound::collect_run(std::size_t begin) {
       return i;
     }
     packet.reframe(packet.data(), header.total_size);
-    inner_[i] = InnerFacts::of(header);
   }
   return batch_->size();
 }
@@ -234,15 +234,17 @@ std::expected<const Bundle*, Mib> Outbound::classify(const IpHeader& header, Byt
 /// end leads into our own TUN device, so there is no way out.
 bool Outbound::is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const {
   const bool udp = flow.protocol == Protocol::kUdp;
-  const std::size_t at = header.header_size + (udp ? kUdpHeaderSize : 0);
-  if ((!udp && flow.protocol != Protocol::kEsp) || header.is_later_fragment ||
+  const bool ah = flow.protocol == Protocol::kAh;
+  const std::size_t at = header.header_size + (udp ? kUdpHeaderSize : ah ? 4 : 0);
+  if ((!udp && !ah && flow.protocol != Protocol::kEsp) || header.is_later_fragment ||
       packet.size() < at + 4) {
     return false;
   }
   const SadView& sad = context_->snapshot().sad;
   if (udp && !sad.may_encapsulate(flow.source_port, flow.destination_port)) return false;
   const Spi spi{load_be32(packet.data() + at)};
-  const auto* association = sad.find(kNoMark, flow.destination, spi, Protocol::kEsp);
+  const auto* association =
+      sad.find(kNoMark, flow.destination, spi, ah ? Protocol::kAh : Protocol::kEsp);
   if (association == nullptr || association->params().source != flow.source) return false;
   const auto& encapsulation = association->params().encapsulation;
   return udp ? encapsulation && encapsulation->source_port == flow.source_port &&
@@ -280,16 +282,18 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow, const PolicyPair&
   if (blocked) return std::unexpected(Mib::kOutPolBlock);
   if (templates > kUsableTemplates) return std::unexpected(Mib::kOutPolError);
 
+  const SaConfig* around = nullptr;  // the tunnel that the next one is about
   for (const SecurityPolicy* policy : bundle.policies) {
     if (policy == nullptr) continue;
     for (const Template& tmpl : policy->params().templates) {
-      const auto choice = snapshot.sad.choose(tmpl, flow, kNoMark, kNoIfId);
+      const auto choice = snapshot.sad.choose(tmpl, flow, kNoMark, kNoIfId, around);
       if (choice.association != nullptr) {
         if (choice.association->params().direction == SaDirection::kIn) {
           context_->count(Mib::kOutStateDirError);  // and once more below, as a kernel does
           return std::unexpected(Mib::kOutPolError);
         }
         bundle.add(*choice.association);
+        if (tmpl.mode != Mode::kTransport) around = &choice.association->params();
       } else if (!tmpl.optional) {
         return std::unexpected(choice.spi_conflict ? Mib::kOutPolError : Mib::kOutNoStates);
       }
@@ -301,14 +305,23 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow, const PolicyPair&
 
 /// Computes the sealed size of a packet of `size` bytes before anything is written. If the result
 /// may not be fragmented and the underlay cannot carry it, `inner_mtu` is what it can.
-std::expected<void, Mib> Outbound::fits(const IpHeader& header, std::size_t size,
-                                        const Bundle& bundle, std::size_t& inner_mtu) const {
+std::expected<void, Mib> Outbound::fits(const IpHeader& header, const InnerFacts& inner,
+                                        std::size_t size, const Bundle& bundle,
+                                        std::size_t& inner_mtu) const {
   const std::size_t inner_size = size;
   bool whole = header.dont_fragment;
+  InnerFacts facts = inner;
+  std::array<Wrapping, kUsableTemplates> wraps;
   for (std::uint32_t i = 0; i < bundle.size; ++i) {
     const SaConfig& params = bundle.associations[i]->params();
-    size = bundle.associations[i]->transform()->sealed_size(size) + outer_size(params);
+    // A fragment is sealed in a tunnel or not at all (RFC 4303 §3.3.4).
+    if (params.mode == Mode::kTransport && header.is_fragment && facts.kept == inner.kept) {
+      return std::unexpected(Mib::kOutStateModeError);
+    }
+    wraps[i] = wrapping(params, facts);
+    size = bundle.associations[i]->transform()->sealed_size(size - wraps[i].kept) + wraps[i].front;
     whole = whole && (params.flags & kSaNoPmtuDiscovery) == 0;
+    if (i + 1 < bundle.size) facts = facts.after(params, outer_protocol(params));
   }
   if (size > kMaxTrain) return std::unexpected(Mib::kOutError);
   const std::size_t mtu = context_->settings().underlay_mtu.load(std::memory_order_relaxed);
@@ -316,9 +329,11 @@ std::expected<void, Mib> Outbound::fits(const IpHeader& header, std::size_t size
 
   inner_mtu = mtu;
   for (std::uint32_t i = bundle.size; i-- > 0;) {
-    const SecurityAssociation& association = *bundle.associations[i];
-    const std::size_t outer = outer_size(association.params());
-    inner_mtu = inner_mtu > outer ? association.transform()->largest_payload(inner_mtu - outer) : 0;
+    const Transform& transform = *bundle.associations[i]->transform();
+    const auto& [kept, front, next_header] = wraps[i];
+    const std::size_t payload =
+        inner_mtu > front ? transform.largest_payload(inner_mtu - front) : 0;
+    inner_mtu = payload != 0 ? kept + payload : 0;
   }
   if (header.family == Family::kIpv6 && inner_mtu < kIpv6MinimumMtu) {
     // No IPv6 sender goes below the minimum: such packets are carried in outer fragments.
@@ -395,13 +410,16 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
     return last;
   }
 
-  const Admission admission = admit(
-      association, waiting, [&](std::size_t k) { return packet_of(k).size(); },
-      [&](std::size_t n) {
-        std::size_t sum = 0;
-        for (std::size_t k = 0; k < n; ++k) sum += packet_of(k).size();
-        return sum;
-      });
+  const SaConfig& params = association.params();
+  Transform& transform = *association.transform();
+  const auto payload_of = [&](std::size_t k) {
+    return packet_of(k).size() - wrapping(params, inner_[item_of_[k]]).kept;
+  };
+  const Admission admission = admit(association, waiting, payload_of, [&](std::size_t n) {
+    std::size_t sum = 0;
+    for (std::size_t k = 0; k < n; ++k) sum += payload_of(k);
+    return sum;
+  });
   std::size_t reached = last;
   for (std::size_t k = admission.count; k < waiting; ++k) {
     if (admission.expired) {
@@ -412,25 +430,33 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
     drop(item_of_[k], Mib::kOutStateSeqError);
   }
 
-  const SaConfig& params = association.params();
-  Transform& transform = *association.transform();
-  const std::size_t outer = outer_size(params);
   const std::size_t head = transform.head_size();
   std::size_t used = 0;
   for (std::size_t k = 0; k < admission.count; ++k) {
+    const std::size_t i = item_of_[k];
     PacketBytes& packet = packet_of(k);
-    if (packet.headroom() < outer + head) {
-      drop(item_of_[k], Mib::kOutError);
+    const auto [kept, front, next_header] = wrapping(params, inner_[i]);
+    if (packet.headroom() + kept < front + head) {
+      drop(i, Mib::kOutError);
       continue;
     }
-    items_[used] = {.packet = packet.data() - head,
-                    .room = head + packet.size() + packet.tailroom(),
-                    .payload = packet.data(),
-                    .size = packet.size(),
-                    .next_header = protocol_of(inner_[item_of_[k]].family),
-                    .sequence = admission.first + k,
-                    .ok = false};
-    item_of_[used++] = item_of_[k];
+    SealItem& item = items_[used];
+    item = {.packet = packet.data() + kept - head,
+            .room = head + packet.size() - kept + packet.tailroom(),
+            .payload = packet.data() + kept,
+            .size = packet.size() - kept,
+            .next_header = next_header,
+            .sequence = admission.first + k};
+    std::byte* const start = item.packet - front;
+    if (kept != 0) std::memmove(start, packet.data(), kept);
+    if (transform.covers_ip_header()) {
+      write_front(params, inner_[i], outer_protocol(params), identification_++,
+                  transform.sealed_size(item.size), start);
+      item.ip_header = start;
+      item.ip_header_size = static_cast<std::uint32_t>(front);
+    }
+    fronts_[used] = static_cast<std::uint16_t>(front);
+    item_of_[used++] = i;
   }
 
   transform.seal(context_->lane(), std::span(items_).first(used));
@@ -441,12 +467,16 @@ std::size_t Outbound::apply(SecurityAssociation& association, std::size_t first,
       drop(i, Mib::kOutStateProtoError);
       continue;
     }
-    const OuterHeader header = outer_header(params, inner_[i], identification_++);
-    std::byte* const start = item.packet - outer;
-    write_outer_headers(params, header, item.size, start);
-    (*batch_)[i].reframe(start, outer + item.size);
-    if (!outermost) finish_inner_udp(params, (*batch_)[i].bytes());
-    inner_[i] = InnerFacts::of(header);
+    const std::size_t front = fronts_[k];
+    std::byte* const start = item.packet - front;
+    const Protocol protocol = item.bare ? item.next_header : outer_protocol(params);
+    if (!transform.covers_ip_header()) {
+      write_front(params, inner_[i], protocol, identification_++, item.size, start);
+    }
+    (*batch_)[i].reframe(start, front + item.size);
+    if (outermost) continue;
+    finish_inner_udp(params, (*batch_)[i].bytes());
+    inner_[i] = inner_[i].after(params, protocol);
   }
   return reached;
 }
@@ -468,13 +498,13 @@ void Outbound::seal_train(ClearPacket& train) {
   const auto segments = header ? Segments::of(train, *header) : std::nullopt;
   if (!segments) return context_->count(Mib::kOutError);
 
-  const InnerFacts inner = InnerFacts::of(*header);
+  const InnerFacts inner = InnerFacts::of(*header, train.bytes());
   for (std::size_t begin = 0; begin < segments->count();) {
     const std::size_t rest = segments->count() - begin;
     const auto bundle = classify(*header, train.bytes());
     if (!bundle) return context_->count(bundle.error(), rest);
     std::size_t inner_mtu = 0;
-    if (const auto fit = fits(*header, segments->size(begin), **bundle, inner_mtu); !fit) {
+    if (const auto fit = fits(*header, inner, segments->size(begin), **bundle, inner_mtu); !fit) {
       context_->count(fit.error(), rest);
       if (begin != 0) return;  // its sender learned of the SA's size with the first
       segments->write_header(0, segments->data_sum(0), train.data());
@@ -496,18 +526,22 @@ std::size_t Outbound::seal_segments(const Segments& segments, std::size_t begin,
     context_->count(refusal(association), end - begin);
     return end;
   }
-  const std::size_t stride = association.transform()->sealed_size(segments.size(begin));
-  const std::size_t room = (kMaxTrain - outer_size(association.params())) / stride;
-  const std::size_t most = std::min(room, kMaxSegments);
-  if (most == 0) {
+  const Transform& transform = *association.transform();
+  const Wrapping wrap = wrapping(association.params(), inner);
+  const std::size_t stride = transform.sealed_size(segments.size(begin) - wrap.kept);
+  const std::size_t room = (kMaxTrain - wrap.front) / stride;
+  // What covers the header, or comes in any size, travels alone.
+  const bool alone = transform.covers_ip_header() || !transform.exact_size();
+  const std::size_t most = alone ? 1 : std::min(room, kMaxSegments);
+  if (room == 0) {
     context_->count(Mib::kOutError, end - begin);
     return end;
   }
   while (begin < end) {
     const std::size_t wanted = std::min(most, end - begin);
     const Admission admission = admit(
-        association, wanted, [&](std::size_t k) { return segments.size(begin + k); },
-        [&](std::size_t n) { return segments.sizes(begin, begin + n); });
+        association, wanted, [&](std::size_t k) { return segments.size(begin + k) - wrap.kept; },
+        [&](std::size_t n) { return segments.sizes(begin, begin + n) - n * wrap.kept; });
     fill_frame(segments, begin, admission.count, stride, admission.first, inner, bundle, level);
     begin += admission.count;
     if (admission.count == wanted) continue;
@@ -533,28 +567,40 @@ void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size
   if (!buffer) return context_->count(Mib::kOutError, count);
   const SaConfig& params = bundle.associations[level]->params();
   Transform& transform = *bundle.associations[level]->transform();
-  const std::size_t outer = outer_size(params);
-  PacketBytes frame(std::move(buffer), kHeadroom, outer);
-  std::byte* const first = frame.data() + outer;
-  const SealItem blank{.room = stride, .next_header = protocol_of(inner.family)};
+  const auto [kept, front, next_header] = wrapping(params, inner);
+  PacketBytes frame(std::move(buffer), kHeadroom, front);
+  std::byte* const first = frame.data() + front;
+  std::uint16_t identification = identification_;
+  if (kept != 0) identification = segments.copy_front(begin, kept, frame.data());
+  SealItem blank{.room = stride, .next_header = next_header};
+  if (transform.covers_ip_header()) {
+    const std::size_t size = transform.sealed_size(segments.size(begin) - kept);
+    write_front(params, inner, outer_protocol(params), identification, size, frame.data());
+    blank.ip_header = frame.data();
+    blank.ip_header_size = static_cast<std::uint32_t>(front);
+  }
   const Sealed sealed =
       transform.interleaves()
-          ? seal_together(segments, begin, count, first, stride, number, blank, transform)
-          : seal_in_turn(segments, begin, count, first, stride, number, blank, transform);
+          ? seal_together(segments, begin, count, kept, first, stride, number, blank, transform)
+          : seal_in_turn(segments, begin, count, kept, first, stride, number, blank, transform);
   if (sealed.count < count) context_->count(Mib::kOutStateProtoError, count - sealed.count);
   if (sealed.count == 0) return;
 
-  const OuterHeader header = outer_header(params, inner, identification_);
-  identification_ = static_cast<std::uint16_t>(identification_ + sealed.count);
-  write_outer_headers(params, header, sealed.size, frame.data());
-  frame.reframe(frame.data(), outer + sealed.size);
+  if (kept == 0) identification_ = static_cast<std::uint16_t>(identification_ + sealed.count);
+  const Protocol protocol = sealed.bare ? next_header : outer_protocol(params);
+  if (!transform.covers_ip_header()) {
+    write_front(params, inner, protocol, identification, sealed.size, frame.data());
+  }
+  frame.reframe(frame.data(), front + sealed.size);
   const auto segment_size = static_cast<std::uint16_t>(stride);
   if (level + 1 == bundle.size) {
     return wire_->transmit(SealedPacket(std::move(frame), sealed.count > 1 ? segment_size : 0));
   }
-  const auto again = Segments::of_sealed(frame.bytes(), outer, segment_size);
+  const InnerFacts outer = inner.after(params, protocol);
+  finish_inner_udp(params, frame.bytes());
+  const auto again = Segments::of_sealed(frame.bytes(), outer.kept, front, segment_size);
   if (!again) return context_->count(Mib::kOutError, sealed.count);
-  seal_segments(*again, 0, InnerFacts::of(header), bundle, level + 1);
+  seal_segments(*again, 0, outer, bundle, level + 1);
 }
 
 // Straight from the train: the header goes in front of the segment's data, over data that is sealed
@@ -562,8 +608,9 @@ void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size
 // between header and sealing, so that what was written has reached the cache when it is read by
 // wide loads: they would wait for it.
 Outbound::Sealed Outbound::seal_in_turn(const Segments& segments, std::size_t begin,
-                                        std::size_t count, std::byte* at, std::size_t stride,
-                                        SeqNo number, const SealItem& blank, Transform& transform) {
+                                        std::size_t count, std::size_t kept, std::byte* at,
+                                        std::size_t stride, SeqNo number, const SealItem& blank,
+                                        Transform& transform) {
   const Lane lane = context_->lane();
   const std::size_t header_size = segments.header_size();
   const std::size_t end = begin + count;
@@ -573,18 +620,19 @@ Outbound::Sealed Outbound::seal_in_turn(const Segments& segments, std::size_t be
   std::uint64_t sum = segments.data_sum(begin);
   for (std::size_t k = begin; k < end; ++k, ++number) {
     std::byte* const clear = segments.data(k) - header_size;
-    item.payload = clear;
-    item.size = segments.size(k);
+    item.payload = clear + kept;
+    item.size = segments.size(k) - kept;
     item.sequence = number;
     segments.write_header(k, sum, clear);
     if (k + 1 < end) sum = segments.data_sum(k + 1);
-    std::byte* const behind = clear + item.size;
-    std::array<std::byte, kSealTail> kept;
-    std::memcpy(kept.data(), behind, kSealTail);
+    std::byte* const behind = item.payload + item.size;
+    std::array<std::byte, kSealTail> covered;
+    std::memcpy(covered.data(), behind, kSealTail);
     transform.seal(lane, {&item, 1});
-    std::memcpy(behind, kept.data(), kSealTail);
+    std::memcpy(behind, covered.data(), kSealTail);
     if (!item.ok) continue;
     sealed.size = sealed.count * stride + item.size;
+    sealed.bare = item.bare;
     ++sealed.count;
     item.packet += stride;
   }
@@ -593,21 +641,23 @@ Outbound::Sealed Outbound::seal_in_turn(const Segments& segments, std::size_t be
 
 // Through a copy: the library works on all of them at once.
 Outbound::Sealed Outbound::seal_together(const Segments& segments, std::size_t begin,
-                                         std::size_t count, std::byte* at, std::size_t stride,
-                                         SeqNo number, const SealItem& blank,
+                                         std::size_t count, std::size_t kept, std::byte* at,
+                                         std::size_t stride, SeqNo number, const SealItem& blank,
                                          Transform& transform) {
   const std::size_t head = transform.head_size();
   const std::size_t header_size = segments.header_size();
   std::array<SealItem, kMaxSegments>& items = items_;
+  std::array<std::byte, Segments::kMaxHeader> header;
   for (std::size_t k = 0; k < count; ++k) {
     SealItem& item = items[k];
     item = blank;
     item.packet = at + k * stride;
     item.payload = item.packet + head;
-    item.size = segments.size(begin + k);
+    item.size = segments.size(begin + k) - kept;
     item.sequence = number + k;
-    segments.write_header(begin + k, segments.data_sum(begin + k), item.payload);
-    std::memcpy(item.payload + header_size, segments.data(begin + k),
+    segments.write_header(begin + k, segments.data_sum(begin + k), header.data());
+    std::memcpy(item.payload, header.data() + kept, header_size - kept);
+    std::memcpy(item.payload + header_size - kept, segments.data(begin + k),
                 segments.data_size(begin + k));
   }
   transform.seal(context_->lane(), std::span(items).first(count));

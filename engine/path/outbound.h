@@ -55,8 +55,8 @@ class Outbound final : public OutboundPath {
   bool is_own_output(const Flow& flow, Bytes packet, const IpHeader& header) const;
   PolicyPair find_policies(const Flow& flow) const;
   std::expected<Bundle, Mib> resolve(const Flow& flow, const PolicyPair& policies) const;
-  std::expected<void, Mib> fits(const IpHeader& header, std::size_t size, const Bundle& bundle,
-                                std::size_t& inner_mtu) const;
+  std::expected<void, Mib> fits(const IpHeader& header, const InnerFacts& inner, std::size_t size,
+                                const Bundle& bundle, std::size_t& inner_mtu) const;
   void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu);
   template <class SizeOf, class SizesOf>
   Admission admit(SecurityAssociation& association, std::size_t count, SizeOf&& size_of,
@@ -78,6 +78,7 @@ class Outbound final : public OutboundPath {
   struct Sealed {
     std::size_t count = 0;
     std::size_t size = 0;
+    bool bare = false;  // SealItem::bare
   };
   void seal_train(ClearPacket& train);
   std::size_t seal_segments(const Segments& segments, std::size_t begin, const InnerFacts& inner,
@@ -85,12 +86,12 @@ class Outbound final : public OutboundPath {
   void fill_frame(const Segments& segments, std::size_t begin, std::size_t count,
                   std::size_t stride, SeqNo number, const InnerFacts& inner, const Bundle& bundle,
                   std::uint32_t level);
-  Sealed seal_in_turn(const Segments& segments, std::size_t begin, std::size_t count, std::byte* at,
-                      std::size_t stride, SeqNo number, const SealItem& blank,
-                      Transform& transform);
+  Sealed seal_in_turn(const Segments& segments, std::size_t begin, std::size_t count,
+                      std::size_t kept, std::byte* at, std::size_t stride, SeqNo number,
+                      const SealItem& blank, Transform& transform);
   Sealed seal_together(const Segments& segments, std::size_t begin, std::size_t count,
-                       std::byte* at, std::size_t stride, SeqNo number, const SealItem& blank,
-                       Transform& transform);
+                       std::size_t kept, std::byte* at, std::size_t stride, SeqNo number,
+                       const SealItem& blank, Transform& transform);
 
   std::unique_ptr<LaneContext> context_;
   FlowCache<Bundle> cache_;
@@ -106,7 +107,8 @@ class Outbound final : public OutboundPath {
   std::array<Ahead, kBatch> ahead_;
   std::array<InnerFacts, kBatch> inner_;
   std::array<SealItem, kBatch> items_;
-  std::array<std::size_t, kBatch> item_of_;  // items_[k] is packet item_of_[k]
+  std::array<std::size_t, kBatch> item_of_;   // items_[k] is packet item_of_[k]
+  std::array<std::uint16_t, kBatch> fronts_;  // Wrapping::front of items_[k]
   std::array<bool, kBatch> dropped_;
 };
 

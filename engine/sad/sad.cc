@@ -127,10 +127,13 @@ void SadView::prefetch_association(const Template& tmpl, const Flow& flow,
 }
 
 SadView::Choice SadView::choose(const Template& tmpl, const Flow& flow, std::uint32_t packet_mark,
-                                std::uint32_t if_id) const {
+                                std::uint32_t if_id, const SaConfig* around) const {
   if (tables_ == nullptr) return {};
-  const IpAddress& remote = remote_of(tmpl, flow);
-  const IpAddress& local = tmpl.mode == Mode::kTransport ? flow.source : tmpl.source;
+  const bool inside = tmpl.mode == Mode::kTransport && around != nullptr;
+  const IpAddress& remote = inside ? around->id.destination : remote_of(tmpl, flow);
+  const IpAddress& local = inside                          ? around->source
+                           : tmpl.mode == Mode::kTransport ? flow.source
+                                                           : tmpl.source;
   SecurityAssociation* ready = nullptr;
   SecurityAssociation* dying = nullptr;
 

@@ -65,8 +65,9 @@ class SadView {
     bool spi_conflict = false;                   // the template's SPI exists, with other parameters
   };
   /// The SA that satisfies `tmpl` for this flow: not dying before dying, then the youngest.
+  /// `around`: the tunnel that the packet is in by then, between whose ends transport mode works.
   Choice choose(const Template& tmpl, const Flow& flow, std::uint32_t packet_mark,
-                std::uint32_t if_id) const;
+                std::uint32_t if_id, const SaConfig* around = nullptr) const;
 
   std::size_t size() const { return by_serial_.size(); }
   /// All of them by age: keys are serials, descending() is newest first as dumps want it.

@@ -56,7 +56,7 @@ class Ah final : public Transform {
   }
   bool covers_ip_header() const override { return true; }
   bool interleaves() const override { return false; }
-  void prefetch(const Lane&, std::size_t) const noexcept override {}
+  void prefetch(const Lane&, std::size_t, FetchList&) const noexcept override {}
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
 

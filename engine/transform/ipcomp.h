@@ -37,7 +37,7 @@ class Ipcomp final : public Transform {
   std::size_t largest_payload(std::size_t size) const override { return size; }
   bool exact_size() const override { return false; }
   bool interleaves() const override { return false; }
-  void prefetch(const Lane&, std::size_t) const noexcept override {}
+  void prefetch(const Lane&, std::size_t, FetchList&) const noexcept override {}
   void seal(const Lane& lane, std::span<SealItem> run) noexcept override;
   void open(const Lane& lane, std::span<OpenItem> run) noexcept override;
 

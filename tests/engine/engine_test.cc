@@ -100,9 +100,12 @@ TEST_F(EngineTest, WhatTheEngineCannotDoIsRefusedAsAKernelWithoutItWould) {
   SaParams transport = sa();
   transport.mode = Mode::kTransport;
   EXPECT_EQ(engine_.add_sa(std::move(transport)).error().error, EPROTONOSUPPORT);
-  SaParams ah = sa();
+  SaParams comp = sa();
+  comp.id.protocol = Protocol::kComp;
+  EXPECT_EQ(engine_.add_sa(std::move(comp)).error().error, EPROTONOSUPPORT);
+  SaParams ah = sa();  // with a cipher, which AH has no use for
   ah.id.protocol = Protocol::kAh;
-  EXPECT_EQ(engine_.add_sa(std::move(ah)).error().error, EPROTONOSUPPORT);
+  EXPECT_EQ(engine_.add_sa(std::move(ah)).error().error, EINVAL);
   SaParams bare = sa();
   bare.crypto.aead.reset();
   bare.crypto.cipher =

@@ -203,10 +203,7 @@ std::vector<Refused> sa_refusals() {
       {"RouteOptimization", sa_of_mode(XFRM_MODE_ROUTEOPTIMIZATION, {gcm_aes()}), EPROTONOSUPPORT,
        kNoMode},
       // A kernel may have these modes and transforms; what it says without them:
-      {"Transport", sa_of_mode(XFRM_MODE_TRANSPORT, {cbc_aes(), hmac_sha256()}), EPROTONOSUPPORT,
-       kNoMode},
       {"Beet", sa_of_mode(XFRM_MODE_BEET, {gcm_aes()}), EPROTONOSUPPORT, kNoMode},
-      {"Ah", sa_of_protocol(IPPROTO_AH, {hmac_sha256()}), EPROTONOSUPPORT, kNoType},
       {"Comp", sa_of_protocol(IPPROTO_COMP, {deflate()}), EPROTONOSUPPORT, kNoType},
       {"ShortBody", message(XFRM_MSG_NEWSA, NLM_F_ACK, zeros(223)), EINVAL,
        "Invalid header length"},

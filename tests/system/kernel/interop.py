@@ -11,6 +11,7 @@ where it was, and nothing but ESP was on the link.
 """
 
 import hashlib
+import json
 import os
 import socket
 import sys
@@ -20,6 +21,14 @@ import lib
 from guest import SETUP, Guest, quoted
 
 SIZE = 400_000
+AUTH = "auth-trunc hmac(sha256) 0x" + "5c" * 32 + " 128"
+# Between the two hosts themselves.
+HOST_TO_HOST = (
+    ("GCM-128 in transport mode", lib.GCM_128, "esp", "transport"),
+    ("CBC+SHA256 in transport mode", lib.CBC_SHA256, "esp", "transport"),
+    ("AH in transport mode", AUTH, "ah", "transport"),
+    ("AH in a tunnel", AUTH, "ah", "tunnel"),
+)
 PORT = 5001
 
 
@@ -30,6 +39,25 @@ def configure_guest(kind, outer, inner):
     guest.must("set -e\n" + "\n".join(map(quoted, commands)))
 
 
+def host_to_host(outer, kind, proto, mode):
+    """The commands of west and of the guest."""
+    west_end, east_end = lib.OUTER[outer]
+    ends = ((west_end, east_end, 0x2001), (east_end, west_end, 0x2002))
+    states = [
+        f"state add src {src} dst {dst} proto {proto} spi {spi} reqid 1 mode {mode} "
+        f"replay-window 32 {kind.format('3c', '5c')}"
+        for src, dst, spi in ends
+    ]
+    of = lambda src, dst: f"tmpl src {src} dst {dst}" if mode == "tunnel" else "tmpl"
+    policies = [
+        [f"policy add src {src} dst {dst} dir {'out' if side == sender else 'in'} "
+         f"{of(src, dst)} proto {proto} reqid 1 mode {mode}"
+         for sender, (src, dst, _) in enumerate(ends)]
+        for side in (0, 1)
+    ]
+    return [states + policies[0], states + policies[1]]
+
+
 def say_goodbye():
     """Waits until no TCP connection has anything left to send: it would be sent without an SA."""
     guest.must("while netstat -tn | grep -qE 'ESTABLISHED|FIN_WAIT|CLOS|LAST_ACK'; do :; done")
@@ -38,17 +66,17 @@ def say_goodbye():
     )
 
 
-def to_guest(inner):
+def to_guest(inner, address=None):
     """Sends random bytes over TCP; true if the guest has the same digest of them."""
     data = os.urandom(SIZE)
     guest.must(f"nc -l -p {PORT} </dev/null >/tmp/received 2>/tmp/nc-errors &")
     guest.must(f"until netstat -ln | grep -q ':{PORT} '; do :; done")
-    connect(inner, lambda stream: (stream.sendall(data), stream.shutdown(socket.SHUT_WR)))
+    connect(inner, address, lambda stream: (stream.sendall(data), stream.shutdown(socket.SHUT_WR)))
     guest.must(f"until [ $(wc -c </tmp/received) = {SIZE} ]; do usleep 20000; done", lib.PATIENCE)
     return guest.must("sha256sum </tmp/received").split()[0] == hashlib.sha256(data).hexdigest()
 
 
-def from_guest(inner):
+def from_guest(inner, address=None):
     digest = guest.must(f"head -c {SIZE} /dev/urandom >/tmp/sent; sha256sum </tmp/sent").split()[0]
     guest.must(f"nc -l -p {PORT} </tmp/sent >/dev/null 2>/tmp/nc-errors &")
     guest.must(f"until netstat -ln | grep -q ':{PORT} '; do :; done")
@@ -58,15 +86,15 @@ def from_guest(inner):
         while len(data) < SIZE and (piece := stream.recv(1 << 16)):
             data.extend(piece)
 
-    connect(inner, receive)
+    connect(inner, address, receive)
     return hashlib.sha256(data).hexdigest() == digest
 
 
-def connect(inner, use):
+def connect(inner, address, use):
     family = socket.AF_INET if inner == 4 else socket.AF_INET6
     with west.socket(family, socket.SOCK_STREAM) as stream:
         stream.settimeout(60)
-        stream.connect((lib.INNER[inner][1], PORT))
+        stream.connect((address or lib.INNER[inner][1], PORT))
         use(stream)
 
 
@@ -108,6 +136,37 @@ with Guest(west.name, "tap0") as guest:
             )
             guest.must("ip xfrm state flush; ip xfrm policy flush")
             engine.flush()
+
+    # These policies want neighbour discovery protected too, which then cannot work.
+    ours = json.loads(west.run("ip -j link show tap0").stdout)[0]["address"]
+    for outer in (4, 6):
+        west.ip(f"neigh replace {lib.OUTER[outer][1]} lladdr {guest.mac} nud permanent dev tap0")
+        guest.must(f"ip neigh replace {lib.OUTER[outer][0]} lladdr {ours} nud permanent dev eth0")
+    for outer in (4, 6):
+        for name, kind, proto, mode in HOST_TO_HOST:
+            case = f"IPv{outer}, {name}"
+            before, before_guest = engine.counters(), guest.counters()
+            commands = host_to_host(outer, kind, proto, mode)
+            guest.must("set -e\n" + "\n".join(map(quoted, commands[1])))
+            for command in commands[0]:
+                engine.xfrm(command)
+            here, there = lib.OUTER[outer]
+            west.ip(f"route add {there} dev {engine.tun} src {here}")
+
+            ping = west.run(f"ping -n -c 3 -i 0.1 -W 10 {there}", check=False)
+            lib.check(" 3 received" in ping.stdout, f"{case}: ping to the kernel", ping.stdout)
+            status, output = guest.run(f"ping -c 3 -w 20 {here}")
+            lib.check(status == 0, f"{case}: ping from the kernel", output)
+            lib.check(to_guest(outer, there), f"{case}: {SIZE} bytes to the kernel")
+            lib.check(from_guest(outer, there), f"{case}: {SIZE} bytes from the kernel")
+            say_goodbye()
+            lib.check_equal(lib.moved(before, engine.counters()), {}, f"{case}: our counters")
+            lib.check_equal(
+                lib.moved(before_guest, guest.counters()), {}, f"{case}: the kernel's counters"
+            )
+            guest.must("ip xfrm state flush; ip xfrm policy flush")
+            engine.flush()
+            west.ip(f"route del {there} dev {engine.tun}")
 
     esp = [p for _, p in wire.packets if lib.protocol(p) == lib.ESP]
     inner_nets = [p for _, p in wire.packets if b"\xc0\x00\x01\xfe" in p[12:20]]
