@@ -310,14 +310,16 @@ std::expected<void, Mib> Outbound::fits(const IpHeader& header, const InnerFacts
                                         std::size_t& inner_mtu) const {
   const std::size_t inner_size = size;
   bool whole = header.dont_fragment;
+  bool fragment = header.is_fragment;
   InnerFacts facts = inner;
   std::array<Wrapping, kUsableTemplates> wraps;
   for (std::uint32_t i = 0; i < bundle.size; ++i) {
     const SaConfig& params = bundle.associations[i]->params();
     // A fragment is sealed in a tunnel or not at all (RFC 4303 §3.3.4).
-    if (params.mode == Mode::kTransport && header.is_fragment && facts.kept == inner.kept) {
+    if (params.mode == Mode::kTransport && fragment) {
       return std::unexpected(Mib::kOutStateModeError);
     }
+    fragment = false;
     wraps[i] = wrapping(params, facts);
     size = bundle.associations[i]->transform()->sealed_size(size - wraps[i].kept) + wraps[i].front;
     whole = whole && (params.flags & kSaNoPmtuDiscovery) == 0;

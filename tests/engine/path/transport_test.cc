@@ -267,6 +267,10 @@ TEST(TransportModeTest, Bundles) {
       ASSERT_EQ(sent.sealed.size(), 1u);
       EXPECT_EQ(load_be32(&sent.sealed[0][20]), 0x2002u);
       EXPECT_EQ(east.receive(sent.sealed), std::vector<PacketData>{packet});
+      PacketData fragment = packet;
+      store_be16(&fragment[6], 0x2000);
+      set_total_size(MutableBytes(fragment).first(20), fragment.size());
+      EXPECT_EQ(east.receive(west.send(fragment).sealed), std::vector<PacketData>{fragment});
     }
     EXPECT_EQ(west.moved(), Moved{});
     EXPECT_EQ(east.moved(), Moved{});
