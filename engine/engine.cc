@@ -455,6 +455,10 @@ std::unique_ptr<InboundPath> Engine::make_inbound(unsigned lane) {
   return std::make_unique<Inbound>(impl_->make_context(lane));
 }
 
+CounterBlock& Engine::add_counters() {
+  return impl_->counters.add_block();
+}
+
 void Engine::set_attention_sink(AttentionSink* sink) {
   impl_->expiries.set_sink(sink);
 }

@@ -96,6 +96,8 @@ class Engine {
   /// Once per lane and direction, before packets flow.
   std::unique_ptr<OutboundPath> make_outbound(unsigned lane);
   std::unique_ptr<InboundPath> make_inbound(unsigned lane);
+  /// Counters for one more thread that drops packets in the engine's name. Before any reader runs.
+  CounterBlock& add_counters();
   /// Set once, before packets flow; may stay null.
   void set_attention_sink(AttentionSink* sink);
   View view() const;

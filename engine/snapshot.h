@@ -25,6 +25,7 @@ struct DefaultActions {
 
   DefaultAction operator[](Direction d) const { return by_direction[static_cast<std::size_t>(d)]; }
   DefaultAction& operator[](Direction d) { return by_direction[static_cast<std::size_t>(d)]; }
+  bool operator==(const DefaultActions&) const = default;
 };
 
 /// Immutable once published. Any thread.

@@ -215,6 +215,8 @@ CLI::App& add_mount(CLI::App& app, MountOptions& options, MountTexts& texts) {
       ->type_name("auto|packet|socket")
       ->capture_default_str()
       ->check(one_of({kAuto, "packet", "socket"}));
+  mount.add_flag("!--no-guard", options.guard,
+                 "let in clear packets that policies want protected (no nftables)");
   mount
       .add_option("--socket", options.socket,
                   "path of the control socket (default: /run/xfrmfs/PID.sock)")

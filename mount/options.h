@@ -31,6 +31,7 @@ struct MountOptions {
   bool offload = true;
   engine::BackendPreference crypto = engine::BackendPreference::kAuto;
   engine::CryptoPermissions permissions;
+  bool guard = true;  // against packets in clear
   netio::RawSend raw_send = netio::RawSend::kAuto;
   std::string socket;  // absolute path; empty: /run/xfrmfs/<pid>.sock
 };

@@ -89,10 +89,14 @@ Service::Service(const MountOptions& options)
     io_.stop();
   });
   open_devices(options);
+  open_guard(options.guard);
   resolver_ = std::make_unique<netio::NextHopResolver>(
       io_, next_hops_,
       netio::NextHopResolver::Options{.underlay = options.underlay, .send = options.raw_send});
-  const auto changed = [this] { housekeeping_.engine_changed(); };
+  const auto changed = [this] {
+    housekeeping_.engine_changed();
+    if (guard_) guard_->engine_changed();
+  };
   addresses_ = std::make_unique<netio::AddressWatch>(
       io_, engine_,
       netio::AddressWatch::Options{.underlay = options.underlay, .tun = tun_->index()}, changed);
@@ -144,14 +148,36 @@ std::vector<std::unique_ptr<netio::UdpEncapSocket>> Service::open_udp(
   return std::vector<std::unique_ptr<netio::UdpEncapSocket>>(lanes_);
 }
 
+void Service::open_guard(bool wanted) try {
+  if (!wanted) {
+    without_guard_ = "--no-guard: packets in clear that the policies want protected are not stopped";
+    return;
+  }
+  guard_ = std::make_unique<netio::CleartextGuard>(
+      engine_.view(), engine_.add_counters(),
+      netio::GuardTable::Options{
+          .tun = tun_->name(), .tun_index = tun_->index(), .udp_port = udp_port_},
+      [](const std::string& line) { log_warning(line); });
+} catch (const std::system_error& error) {
+  if (!netio::CleartextGuard::unavailable(error.code())) {
+    throw std::system_error(error.code(),
+                            "cleartext guard (--no-guard would do without): nf_tables");
+  }
+  without_guard_ =
+      "no cleartext guard, the kernel has no nf_tables: packets in clear that the policies want "
+      "protected are not stopped";
+}
+
 void Service::run(Readiness& readiness) {
   {
     const SignalsBlocked blocked;
+    if (guard_) guard_->start();
     start_workers();  // before anybody can read, because each adds its counters
     fuse_thread_ = std::make_unique<FuseThread>(*session_, io_);
   }
   tun_->bring_up();
   if (!without_udp_.empty()) log_notice(without_udp_);
+  if (!without_guard_.empty()) log_warning(without_guard_);
   if (!readiness.announce()) return;
   log_notice(summary_);
   housekeeping_.engine_changed();
@@ -185,6 +211,9 @@ Status Service::status(const std::string& socket, netio::RawSend raw_send) const
              .udp_port = udp_port_,
              .raw_send = raw_send,
              .frames = next_hops_.allowed(),
+             .guard = guard_ == nullptr ? GuardState::kNone
+                      : guard_->works() ? GuardState::kWorks
+                                        : GuardState::kFails,
              .crypto = engine_.backends().preference(),
              .algorithms = engine_.backends().table(),
              .sas = databases.sad.size(),

@@ -23,6 +23,7 @@
 #include "mount/status_report.h"
 #include "netio/address_watch.h"
 #include "netio/asio.h"
+#include "netio/cleartext_guard.h"
 #include "netio/control_server.h"
 #include "netio/housekeeping.h"
 #include "netio/next_hop_resolver.h"
@@ -58,6 +59,7 @@ class Service {
   void open_devices(const MountOptions& options);
   /// For all lanes; none if nobody asked for the port and it is taken.
   std::vector<std::unique_ptr<netio::UdpEncapSocket>> open_udp(const MountOptions& options);
+  void open_guard(bool wanted);
   void start_workers();
   void nudge_workers();
   /// What `xfrmfs status` tells.
@@ -75,6 +77,8 @@ class Service {
   std::unique_ptr<netio::TunInterface> tun_;
   std::uint16_t udp_port_ = 0;  // 0: none
   std::string without_udp_;     // why, if nobody said that there should be none
+  std::unique_ptr<netio::CleartextGuard> guard_;
+  std::string without_guard_;  // why there is none
   netio::NextHopTable next_hops_;
   std::unique_ptr<netio::NextHopResolver> resolver_;
   std::vector<std::unique_ptr<netio::Wire>> wires_;

@@ -33,6 +33,18 @@ std::string_view word(engine::BackendPreference preference) {
   return "auto";
 }
 
+std::string_view word(GuardState guard) {
+  switch (guard) {
+    case GuardState::kNone:
+      break;
+    case GuardState::kWorks:
+      return "works";
+    case GuardState::kFails:
+      return "fails";
+  }
+  return "none";
+}
+
 /// A path on one line whatever is in it: octal as in /proc/self/mountinfo.
 std::string on_one_line(std::string_view path) {
   std::string out;
@@ -100,6 +112,7 @@ std::string status_report(const Status& status) {
   line("udp-port", status.udp_port != 0 ? fmt::to_string(status.udp_port) : "none");
   line("raw-send", word(status.raw_send));
   line("raw-send-frames", status.frames ? "yes" : "no");
+  line("guard", word(status.guard));
   line("sas", status.sas);
   line("policies", status.policies);
   line("crypto", word(status.crypto));

@@ -20,6 +20,8 @@
 
 namespace xfrmfs {
 
+enum class GuardState : std::uint8_t { kNone, kWorks, kFails };
+
 struct Status {
   std::string version;
   int pid = 0;
@@ -33,6 +35,7 @@ struct Status {
   std::uint16_t udp_port = 0;        // 0: none
   netio::RawSend raw_send = netio::RawSend::kAuto;
   bool frames = false;  // raw ESP leaves as frames now, where the next hop is plain
+  GuardState guard = GuardState::kNone;
   engine::BackendPreference crypto = engine::BackendPreference::kAuto;
   std::span<const engine::BackendChoice> algorithms;
   std::size_t sas = 0;

@@ -139,6 +139,7 @@ std::uint32_t Spd::make_index(Direction direction, std::uint32_t wanted) {
 
 void Spd::insert(const PolicyPtr& policy, const PolicyPtr& replaced, Garbage& garbage) {
   const PolicyParams& params = policy->params();
+  ++view_.version_;
   policy->order_ = order_of(*policy);
   if (replaced) {
     if (replaced->params().priority == params.priority) policy->order_ = replaced->order_;
@@ -156,6 +157,7 @@ void Spd::insert(const PolicyPtr& policy, const PolicyPtr& replaced, Garbage& ga
 
 void Spd::erase(const PolicyPtr& policy, std::uint64_t now) {
   const PolicyParams& params = policy->params();
+  ++view_.version_;
   policy->gone_.store(now, std::memory_order_relaxed);  // released with the view that has it
   gone_.push_back(policy);
   take_from_shape(*policy);

@@ -111,6 +111,8 @@ class SpdView {
   }
   std::size_t size(Direction direction) const;
   bool empty() const { return by_serial_.empty(); }
+  /// Equal for two views of one database only if they have the same policies.
+  std::uint64_t version() const { return version_; }
   /// All of them by age: keys are serials.
   const PersistentMap<PolicyPtr>& by_serial() const { return by_serial_; }
 
@@ -155,6 +157,7 @@ class SpdView {
   std::uint64_t end_ = 0;               // the moment: serials from here on are later; or kWriter
   std::array<std::array<Table, 2>, kDirections> tables_;
   PersistentMap<PolicyPtr> by_serial_;
+  std::uint64_t version_ = 0;  // policies that have come or gone so far
 };
 
 /// What tells policies apart: priority is not part of it.
