@@ -154,7 +154,14 @@ class Rule {
   }
   void is_protocol(Protocol protocol) const {
     load_meta(NFT_META_L4PROTO);
-    compare(bytes_of(std::to_underlying(protocol)));
+    const auto number = std::to_underlying(protocol);
+    if (protocol != Protocol::kGre && protocol != Protocol::kMobility) {
+      return compare(bytes_of(number));
+    }
+    // The nft program, up to 1.0.6 at least, aborts when it is to show what a rule looks at in
+    // headers of these protocols, unless it does not notice that it is about them.
+    compare(bytes_of(number), NFT_CMP_GTE);
+    compare(bytes_of(number), NFT_CMP_LTE);
   }
   void came_through(std::uint32_t interface) const {
     load_meta(NFT_META_IIF);
