@@ -150,7 +150,8 @@ std::vector<std::unique_ptr<netio::UdpEncapSocket>> Service::open_udp(
 
 void Service::open_guard(bool wanted) try {
   if (!wanted) {
-    without_guard_ = "--no-guard: packets in clear that the policies want protected are not stopped";
+    without_guard_ =
+        "--no-guard: packets in clear that the policies want protected are not stopped";
     return;
   }
   guard_ = std::make_unique<netio::CleartextGuard>(

@@ -62,7 +62,7 @@ class CleartextGuard {
   // The thread's own.
   std::optional<std::uint64_t> version_;  // of the SPD that the table holds; none: look again
   engine::DefaultActions defaults_;
-  bool guards_ = false;        // the table drops something
+  bool guards_ = false;             // the table drops something
   Clock::time_point not_before_{};  // the next change of the table
 
   std::mutex mutex_;

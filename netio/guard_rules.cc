@@ -5,7 +5,6 @@
 #include <cstring>
 #include <map>
 #include <span>
-#include <string_view>
 #include <unordered_set>
 #include <utility>
 
@@ -44,6 +43,15 @@ void look_at_address(Row& row, Where where, const engine::Prefix& prefix) {
   look_at(row, field, value);
 }
 
+void look_at_mark(Row& row, const engine::Mark& mark) {
+  if (mark.mask == 0) return;
+  GuardField field{.where = Where::kMark, .size = sizeof mark.mask};
+  std::memcpy(field.mask.data(), &mark.mask, sizeof mark.mask);
+  std::array<std::uint8_t, sizeof mark.value> value;
+  std::memcpy(value.data(), &mark.value, sizeof value);
+  look_at(row, field, value);
+}
+
 /// Where the flow of a packet has a number that selectors call a port: `size` bytes at `offset`
 /// behind the IP headers, or always 0.
 struct Place {
@@ -55,8 +63,7 @@ struct Place {
 bool look_at_port(Row& row, Place place, PortMatch port) {
   if (port.mask == 0) return true;
   const unsigned wanted = port.port & port.mask;
-  if (place.size == 0) return wanted == 0;
-  if (place.size == 1 && wanted > 0xff) return false;
+  if (wanted >> (place.size * 8) != 0) return false;
   GuardField field{.where = Where::kTransport, .offset = place.offset, .size = place.size};
   std::array<std::uint8_t, 2> value{};
   for (std::size_t i = 0; i < place.size; ++i) {
@@ -64,7 +71,8 @@ bool look_at_port(Row& row, Place place, PortMatch port) {
     field.mask[i] = static_cast<std::uint8_t>(port.mask >> shift);
     value[i] = static_cast<std::uint8_t>(wanted >> shift);
   }
-  if (field.mask[0] == 0 && field.mask[1] == 0) return true;
+  // Also if no bit counts: a packet whose ports are not known has none that matches.
+  field.size = std::max<std::uint8_t>(field.size, 1);
   look_at(row, field, value);
   return true;
 }
@@ -91,7 +99,11 @@ constexpr Ports kPorts[] = {
     {Family::kIpv6, Protocol::kIcmpv6, {0, 1}, {1, 1}},
     {Family::kIpv6, Protocol::kMobility, {2, 1}, {}},
     {Family::kNone, Protocol::kGre, {4, 2}, {6, 2}, kGreKey, kGreKey | kGreChecksum},
-    {Family::kNone, Protocol::kGre, {8, 2}, {10, 2}, kGreKey | kGreChecksum,
+    {Family::kNone,
+     Protocol::kGre,
+     {8, 2},
+     {10, 2},
+     kGreKey | kGreChecksum,
      kGreKey | kGreChecksum},
 };
 
@@ -110,18 +122,20 @@ std::vector<Row> rows_of(const PolicyParams& policy) {
   if (policy.if_id != 0 || (policy.mark.value & ~policy.mark.mask) != 0) return rows;
 
   Row row;
+  if (selector.family == Family::kNone) {  // every packet
+    look_at_mark(row, policy.mark);
+    for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+      row.shape.family = family;
+      rows.push_back(row);
+    }
+    return rows;
+  }
   row.shape.family = selector.family;
   row.shape.interface = static_cast<std::uint32_t>(selector.interface_index);
   if (selector.protocol != Protocol{}) row.shape.protocol = selector.protocol;
   look_at_address(row, Where::kSource, selector.source);
   look_at_address(row, Where::kDestination, selector.destination);
-  if (policy.mark.mask != 0) {
-    GuardField field{.where = Where::kMark, .size = sizeof policy.mark.mask};
-    std::memcpy(field.mask.data(), &policy.mark.mask, sizeof policy.mark.mask);
-    std::array<std::uint8_t, sizeof policy.mark.value> value;
-    std::memcpy(value.data(), &policy.mark.value, sizeof value);
-    look_at(row, field, value);
-  }
+  look_at_mark(row, policy.mark);
   if (selector.source_port.mask == 0 && selector.destination_port.mask == 0) {
     rows.push_back(std::move(row));
     return rows;
@@ -201,9 +215,9 @@ class ChainBuilder {
   }
 
   GuardChain chain_;
-  std::vector<std::unordered_set<std::string>> keys_;    // of each lookup
-  std::map<GuardShape, std::size_t> last_of_shape_;      // the last lookup of each shape
-  std::map<GuardTarget, std::size_t> lookups_with_;      // one more than the last such lookup
+  std::vector<std::unordered_set<std::string>> keys_;  // of each lookup
+  std::map<GuardShape, std::size_t> last_of_shape_;    // the last lookup of each shape
+  std::map<GuardTarget, std::size_t> lookups_with_;    // one more than the last such lookup
 };
 
 void add_main(ChainBuilder& chain, const engine::SpdView& spd, engine::Direction direction,

@@ -68,8 +68,8 @@ struct GuardTest {
 struct GuardShape {
   engine::Family family{};
   std::optional<engine::Protocol> protocol;
-  std::uint32_t interface = 0;    // index, 0: any
-  std::vector<GuardTest> tests;   // that say where ports are (GRE)
+  std::uint32_t interface = 0;     // index, 0: any
+  std::vector<GuardTest> tests;    // that say where ports are (GRE)
   std::vector<GuardField> fields;  // at most five; none: the one element matches
 
   auto operator<=>(const GuardShape&) const = default;

@@ -36,7 +36,7 @@ constexpr std::uint16_t kIkePorts[] = {500, 4500};  // RFC 7296 §2
 constexpr std::uint8_t kLinkLocalHops = 255;        // RFC 4861 §6.1, §7.1: not from afar
 constexpr std::uint8_t kRouterSolicitation = 133;
 constexpr std::uint8_t kRedirect = 137;
-constexpr std::uint32_t kLoopback = 1;  // index, in any network namespace
+constexpr std::uint32_t kLoopback = 1;       // index, in any network namespace
 constexpr std::size_t kMapMessage = 60'000;  // an attribute has at most 65531 bytes
 
 constexpr std::string_view kSides[] = {"input", "forward"};
@@ -136,9 +136,8 @@ class Rule {
       batch_.u32(NFTA_BITWISE_LEN, static_cast<std::uint32_t>(mask.size()));
       batch_.nest(NFTA_BITWISE_MASK, [&] { batch_.bytes(NFTA_DATA_VALUE, mask); });
       const std::array<std::byte, 16> zeros{};
-      batch_.nest(NFTA_BITWISE_XOR, [&] {
-        batch_.bytes(NFTA_DATA_VALUE, Bytes(zeros).first(mask.size()));
-      });
+      batch_.nest(NFTA_BITWISE_XOR,
+                  [&] { batch_.bytes(NFTA_DATA_VALUE, Bytes(zeros).first(mask.size())); });
     });
   }
   void compare(Bytes value, std::uint32_t how = NFT_CMP_EQ) const {
@@ -481,9 +480,8 @@ GuardTable::Side GuardTable::add_rules(NftBatch& batch, std::string_view chain, 
       });
     }
     if (contents[i]->otherwise == GuardTarget::kPass) continue;
-    Rule::add(batch, name_, name, [&](const Rule& rule) {
-      rule.go_to(chain_of(chain, contents[i]->otherwise));
-    });
+    Rule::add(batch, name_, name,
+              [&](const Rule& rule) { rule.go_to(chain_of(chain, contents[i]->otherwise)); });
   }
   return side;
 }

@@ -42,9 +42,9 @@ std::string guard_table_name(std::string_view tun);
 class GuardTable {
  public:
   struct Options {
-    std::string tun;              // name and index of the TUN device, whose packets are exempt
+    std::string tun;  // name and index of the TUN device, whose packets are exempt
     int tun_index = 0;
-    std::uint16_t udp_port = 0;   // for ESP in UDP; 0: none
+    std::uint16_t udp_port = 0;  // for ESP in UDP; 0: none
   };
 
   /// Makes the table, without rules, in the place of one that a killed program left. Throws

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "netio/netfilter_probe.h"
+#include "netio/nftables.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace xfrmfs;
@@ -17,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     netio::read_route(message.body);
     netio::read_neighbour(message.body);
     netio::is_output_chain(message.body);
+    netio::read_counter(message.body);
   }
   return 0;
 }

@@ -59,6 +59,7 @@ TEST(OptionsTest, MountHasDefaults) {
   EXPECT_FALSE(options.permissions.broken_ciphers);
   EXPECT_FALSE(options.permissions.unauthenticated);
   EXPECT_EQ(options.raw_send, netio::RawSend::kAuto);
+  EXPECT_TRUE(options.guard);
   EXPECT_EQ(options.socket, "");
 }
 
@@ -70,6 +71,7 @@ TEST(OptionsTest, MountTakesAllOptions) {
        "--workers", "4",          "--pin",       "--udp-port",     "4501",
        "--offload", "off",        "--crypto",    "ipsec-mb",       "--raw-send",
        "packet",    "--socket",   "/run/a.sock", "--legacy",       "--allow-unauthenticated"});
+       "packet",    "--socket",   "/run/a.sock", "--no-guard"});
   EXPECT_EQ(options.mountpoint, "/mnt");
   EXPECT_TRUE(options.foreground);
   EXPECT_EQ(options.fuse_options, (Arguments{"allow_other,ro", "noexec"}));
@@ -85,6 +87,7 @@ TEST(OptionsTest, MountTakesAllOptions) {
   EXPECT_TRUE(options.permissions.broken_ciphers);
   EXPECT_TRUE(options.permissions.unauthenticated);
   EXPECT_EQ(options.raw_send, netio::RawSend::kPacket);
+  EXPECT_FALSE(options.guard);
   EXPECT_EQ(options.socket, "/run/a.sock");
 }
 
@@ -158,6 +161,8 @@ TEST(OptionsTest, HelpOfMountNamesEveryOption) {
        {"MOUNTPOINT", "-f", "-o", "--netns", "--tun", "--underlay", "--mtu", "--workers", "--pin",
         "--udp-port", "--offload", "--crypto", "--legacy", "--allow-unauthenticated", "--raw-send",
         "--socket", "ipsec0", "/run/xfrmfs/PID.sock", "Examples:"}) {
+        "--udp-port", "--offload", "--crypto", "--raw-send", "--no-guard", "--socket", "ipsec0",
+        "/run/xfrmfs/PID.sock", "Examples:"}) {
     EXPECT_TRUE(help.contains(word)) << word;
   }
 }

@@ -26,6 +26,7 @@ Status plain() {
           .udp_port = 4500,
           .raw_send = netio::RawSend::kAuto,
           .frames = true,
+          .guard = GuardState::kWorks,
           .crypto = engine::BackendPreference::kAuto,
           .algorithms = {},
           .sas = 1'000'000,
@@ -53,6 +54,7 @@ TEST(StatusReportTest, HasALineForEachPart) {
             "udp-port: 4500\n"
             "raw-send: auto\n"
             "raw-send-frames: yes\n"
+            "guard: works\n"
             "sas: 1000000\n"
             "policies: 3\n"
             "crypto: auto\n");
@@ -63,9 +65,17 @@ TEST(StatusReportTest, SaysWhatIsNotThere) {
   status.mtu.reset();
   status.udp_port = 0;
   status.frames = false;
+  status.guard = GuardState::kNone;
   EXPECT_TRUE(has(status, "tun-mtu: none"));
   EXPECT_TRUE(has(status, "udp-port: none"));
   EXPECT_TRUE(has(status, "raw-send-frames: no"));
+  EXPECT_TRUE(has(status, "guard: none"));
+}
+
+TEST(StatusReportTest, SaysThatTheGuardFails) {
+  Status status = plain();
+  status.guard = GuardState::kFails;
+  EXPECT_TRUE(has(status, "guard: fails"));
 }
 
 TEST(StatusReportTest, UsesTheWordsOfTheOptions) {
