@@ -171,6 +171,41 @@ east.run(["nft", "table inet marks { chain c { type filter hook prerouting prior
 case("its mark", [f"policy add {SELECTOR} dir in mark 5 mask 0xff {TEMPLATE}"], MISMATCH)
 nft("delete table inet marks")
 
+ICMP = f"policy add {SELECTOR} proto icmp type"
+for kind, answers, counter in (("0", 3, {}), ("8", 0, {MISMATCH: 3})):
+    engine.flush()
+    settled("hook", False)
+    engine.xfrm(f"{ICMP} {kind} dir in {TEMPLATE}")
+    settled("icmp type")
+    before = engine.counters()
+    ping = west.run(f"ping -n -c 3 -i 0.1 -W 1 {EAST}", check=False)
+    lib.check(f" {answers} received" in ping.stdout, f"ICMP type {kind}: {answers} answers",
+              ping.stdout)
+    if counter:
+        lib.wait_until(lambda: engine.counters()[MISMATCH] >= before[MISMATCH] + 3, "counted")
+    lib.check_equal(lib.moved(before, engine.counters()), counter, f"ICMP type {kind}: {counter}")
+
+# What the nft program makes of rules that few have.
+engine.flush()
+settled("hook", False)
+for policy in (
+    f"{SELECTOR} proto gre key 7 dir in {TEMPLATE}",
+    f"src 2001:db8::/33 dst ::/0 proto 135 type 5 dir in {TEMPLATE}",
+    f"src 2001:db8::/33 dst ::/0 proto ipv6-icmp type 128 dir in mark 1 mask 3 action block",
+):
+    engine.xfrm("policy add " + policy)
+settled("icmpv6 type vmap")
+PREFIXES = "ip saddr & 255.255.255.0 . ip daddr & 255.255.255.0"
+lib.check_equal(
+    [line.strip() for line in nft("list chain inet xfrmfs_ipsec0 input").splitlines()
+     if "vmap" in line],
+    [f"meta l4proto 47-47 th sport & 40960 == 8192 {PREFIXES} . @th,32,16 . @th,48,16 vmap @input_0",
+     f"meta l4proto 47-47 th sport & 40960 == 40960 {PREFIXES} . @th,64,16 . @th,80,16 vmap @input_1",
+     "meta l4proto 135-135 ip6 saddr & ffff:ffff:8000:: . @th,16,8 vmap @input_2",
+     "ip6 saddr & ffff:ffff:8000:: . meta mark & 0x00000003 . icmpv6 type vmap @input_3"],
+    "GRE, Mobility Header, ICMPv6 and a mark as nft shows them",
+)
+
 # --- Sub policies: both must allow.
 
 SUB = f"policy add {SELECTOR} dir in ptype sub"
