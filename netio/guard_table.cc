@@ -32,7 +32,7 @@ using engine::Protocol;
 constexpr std::int32_t kInputPriority = 200;
 constexpr std::int32_t kForwardPriority = -200;
 
-constexpr std::uint16_t kIkePorts[] = {500, 4500};  // RFC 7296 §2
+constexpr std::uint16_t kIkePorts[] = {4500, 500};  // RFC 7296 §2
 constexpr std::uint8_t kLinkLocalHops = 255;        // RFC 4861 §6.1, §7.1: not from afar
 constexpr std::uint8_t kRouterSolicitation = 133;
 constexpr std::uint8_t kRedirect = 137;

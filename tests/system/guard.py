@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 
 import lib
 
@@ -307,20 +308,39 @@ with lib.scope():
     lib.check_equal(sorted(tables()), ["xfrmfs_ipsec0", "xfrmfs_ipsec1"], "two engines, two tables")
 lib.check_equal(tables(), ["xfrmfs_ipsec0"], "the second is gone with its engine")
 
-process = engine.pid()
+process, mount = engine.pid(), engine.mount
 os.kill(process, signal.SIGKILL)
 lib.wait_until(lambda: not os.path.exists(f"/proc/{process}"), "the engine is dead")
+lib.check_equal(tables(), [], "none after SIGKILL")
 engine.umount()
-engine = lib.Engine(east, tun="ipsec0b")
+os.rmdir(mount)
+nft("add table inet xfrmfs_ipsec0")  # as an older kernel would have left it
+engine = lib.Engine(east)
+lib.check_equal(tables(), ["xfrmfs_ipsec0"], "one after the next start")
+lib.check("input_tmpl_mismatch" in nft("list table inet xfrmfs_ipsec0"), "and it is of the engine")
 engine.umount()
-lib.check_equal(tables(), [], "none after the end")
-engine = lib.Engine(east, tun="ipsec0c")
+lib.check_equal(tables(), [], "none after umount")
+
+engine = lib.Engine(east, tun="ipsec1b")
 process = engine.pid()
 os.kill(process, signal.SIGTERM)
 lib.wait_until(lambda: not os.path.exists(f"/proc/{process}"), "SIGTERM")
 lib.check_equal(tables(), [], "none after SIGTERM")
 
-engine = lib.Engine(east, "--no-guard", tun="ipsec0d")
+# Somebody else has a table of that name, and keeps it.
+owner = east.start("nft -i", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+owner.stdin.write("add table inet xfrmfs_ipsec9 { flags owner; }\n")
+owner.stdin.flush()
+lib.wait_until(lambda: "xfrmfs_ipsec9" in tables(), "the other's table")
+mount = os.path.join(lib.DIRECTORY, "refused")
+os.mkdir(mount)
+words = [lib.XFRMFS, "mount", mount, "--netns", east.name, "--tun", "ipsec9"]
+refused = lib.run(words, check=False)
+lib.check(refused.returncode == 1 and "--no-guard" in refused.stderr
+          and "nf_tables" in refused.stderr, "no table, no start", refused.stderr)
+lib.stop(owner)
+
+engine = lib.Engine(east, "--no-guard", tun="ipsec1c")
 lib.check_equal(tables(), [], "--no-guard: none")
 engine.xfrm(f"policy add {SELECTOR} dir in {TEMPLATE}")
 lib.check("\nguard: none\n" in lib.run([lib.XFRMFS, "status", engine.mount]).stdout, "status")
