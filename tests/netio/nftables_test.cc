@@ -4,14 +4,18 @@
 
 #include "netio/nftables.h"
 
+#include <array>
+#include <bit>
 #include <cerrno>
-#include <cstdlib>
-#include <fstream>
-#include <string>
+#include <initializer_list>
+#include <string_view>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netlink.h>
 #include <sched.h>
 
 #include "engine/engine.h"
@@ -27,7 +31,7 @@ class NftablesTest : public testing::Test {
 
   static int change(Nftables& nftables, unsigned type, std::string_view table) {
     NftBatch batch = nftables.batch();
-    batch.message(type, type == NFT_MSG_NEWTABLE ? 0x400 /* NLM_F_CREATE */ : 0);
+    batch.message(type, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
     batch.text(NFTA_TABLE_NAME, table);
     return nftables.apply(batch);
   }
@@ -46,7 +50,7 @@ TEST_F(NftablesTest, ABatchWithAnErrorDoesNothing) {
   NftBatch batch = nftables.batch();
   batch.message(NFT_MSG_DELTABLE, 0);
   batch.text(NFTA_TABLE_NAME, "nothing");
-  batch.message(NFT_MSG_NEWTABLE, 0x400);
+  batch.message(NFT_MSG_NEWTABLE, NLM_F_CREATE);
   batch.text(NFTA_TABLE_NAME, "one");
   EXPECT_EQ(nftables.apply(batch), ENOENT);
   EXPECT_EQ(change(nftables, NFT_MSG_DELTABLE, "one"), ENOENT);
@@ -106,10 +110,47 @@ TEST(GuardTableNameTest, IsOneThatCanBeTyped) {
   EXPECT_EQ(guard_table_name("tun@1"), "xfrmfs_tun401");
 }
 
+/// What a kernel says of a counter "c" with 99 bytes and 7 packets, from nfgenmsg on.
+std::vector<std::byte> counter_message(std::uint8_t family, std::uint8_t type) {
+  const std::initializer_list<unsigned> bytes = {family, 0,    0,
+                                                 3,  // nfgenmsg
+                                                 6,      0,    NFTA_OBJ_NAME,
+                                                 0,      'c',  0,
+                                                 0,      0,  // padded
+                                                 8,      0,    NFTA_OBJ_TYPE,
+                                                 0,      0,    0,
+                                                 0,      type,  //
+                                                 28,     0,    NFTA_OBJ_DATA,
+                                                 0x80,  // nested
+                                                 12,     0,    NFTA_COUNTER_BYTES,
+                                                 0,      0,    0,
+                                                 0,      0,    0,
+                                                 0,      0,    99,  //
+                                                 12,     0,    NFTA_COUNTER_PACKETS,
+                                                 0,      0,    0,
+                                                 0,      0,    0,
+                                                 0,      0,    7};
+  std::vector<std::byte> out;
+  for (const unsigned byte : bytes) out.push_back(static_cast<std::byte>(byte));
+  return out;
+}
+
+TEST(NftCounterTest, HasANameAndPackets) {
+  if constexpr (std::endian::native != std::endian::little) GTEST_SKIP() << "lengths are native";
+  const auto counter = read_counter(counter_message(NFPROTO_INET, NFT_OBJECT_COUNTER));
+  ASSERT_TRUE(counter);
+  EXPECT_EQ(counter->name, "c");
+  EXPECT_EQ(counter->packets, 7u);
+  EXPECT_FALSE(read_counter(counter_message(NFPROTO_IPV4, NFT_OBJECT_COUNTER)));
+  EXPECT_FALSE(read_counter(counter_message(NFPROTO_INET, NFT_OBJECT_QUOTA)));
+}
+
 TEST(NftCounterTest, ReadsNoFurtherThanThereIs) {
-  EXPECT_FALSE(read_counter({}));
-  const std::array<std::byte, 4> head{std::byte{1}};
-  EXPECT_FALSE(read_counter(head));
+  const auto whole = counter_message(NFPROTO_INET, NFT_OBJECT_COUNTER);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    const std::vector<std::byte> part(whole.begin(), whole.begin() + static_cast<long>(size));
+    EXPECT_FALSE(read_counter(part)) << size;
+  }
 }
 
 }  // namespace
