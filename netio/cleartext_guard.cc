@@ -101,10 +101,11 @@ void CleartextGuard::look_at_policies() {
   const auto rules = [&](engine::Direction direction) {
     return guard_rules(snapshot->spd, direction, defaults[direction]);
   };
-  const GuardRules both{.input = rules(engine::Direction::kIn),
-                        .forward = rules(engine::Direction::kForward)};
+  GuardRules both{.input = rules(engine::Direction::kIn),
+                  .forward = rules(engine::Direction::kForward)};
+  const bool guards = both.input.refuses() || both.forward.refuses();
   snapshot.reset();  // the engine need not keep it for the kernel's sake
-  if (const int error = table_.replace(both); error != 0) {
+  if (const int error = table_.replace(std::move(both)); error != 0) {
     complain(error, "the rules before stay in force");
     if (error == ENOENT && table_.restore() == 0) return;  // again at once, from nothing
     not_before_ = Clock::now() + kRetryInterval;
@@ -113,7 +114,7 @@ void CleartextGuard::look_at_policies() {
   }
   version_ = version;
   defaults_ = defaults;
-  guards_ = both.input.refuses() || both.forward.refuses();
+  guards_ = guards;
   if (!works_.exchange(true, std::memory_order_relaxed)) log_("guard: works again");
   const auto took = Clock::now() - began;
   not_before_ = Clock::now() + std::max<Clock::duration>(kInterval, took * kShare);

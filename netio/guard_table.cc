@@ -8,6 +8,7 @@
 #include <span>
 #include <system_error>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 #include <fmt/core.h>
@@ -257,49 +258,108 @@ void match_shape(const Rule& rule, const GuardShape& shape) {
   }
 }
 
-/// The elements of a map, as many messages as they need.
-void add_elements(NftBatch& batch, std::string_view table, std::string_view side,
-                  std::string_view map, const GuardLookup& lookup, std::size_t key_size) {
-  auto element = lookup.elements.begin();
-  while (element != lookup.elements.end()) {
-    batch.message(NFT_MSG_NEWSETELEM, NLM_F_CREATE);
-    batch.text(NFTA_SET_ELEM_LIST_TABLE, table);
-    batch.text(NFTA_SET_ELEM_LIST_SET, map);
+/// As nf_tables counts: one field as it is, several padded.
+std::size_t key_size(const GuardShape& shape) {
+  if (shape.fields.size() == 1) return shape.fields.front().size;
+  std::size_t size = 0;
+  for (const GuardField& field : shape.fields) size += padded(field);
+  return size;
+}
+
+/// A map of the table in one direction.
+struct Map {
+  std::string_view table;
+  std::string_view side;
+  std::string_view name;
+  std::size_t key_size = 0;
+};
+
+using Elements = std::vector<const GuardElement*>;
+
+/// NFT_MSG_NEWSETELEM or NFT_MSG_DELSETELEM, as many messages as the elements need.
+void change_elements(NftBatch& batch, unsigned type, const Map& map, const Elements& elements) {
+  const bool adds = type == NFT_MSG_NEWSETELEM;
+  auto element = elements.begin();
+  while (element != elements.end()) {
+    batch.message(type, adds ? NLM_F_CREATE : 0);
+    batch.text(NFTA_SET_ELEM_LIST_TABLE, map.table);
+    batch.text(NFTA_SET_ELEM_LIST_SET, map.name);
     batch.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&] {
-      for (; element != lookup.elements.end() && batch.message_size() < kMapMessage; ++element) {
+      for (; element != elements.end() && batch.message_size() < kMapMessage; ++element) {
         batch.nest(NFTA_LIST_ELEM, [&] {
-          const Bytes key = std::as_bytes(std::span(element->key)).first(key_size);
+          const Bytes key = std::as_bytes(std::span((*element)->key)).first(map.key_size);
           batch.nest(NFTA_SET_ELEM_KEY, [&] { batch.bytes(NFTA_DATA_VALUE, key); });
+          if (!adds) return;
           batch.nest(NFTA_SET_ELEM_DATA,
-                     [&] { Rule::verdict(batch, chain_of(side, element->target)); });
+                     [&] { Rule::verdict(batch, chain_of(map.side, (*element)->target)); });
         });
       }
     });
   }
 }
 
-void add_map(NftBatch& batch, std::string_view table, std::string_view side, std::string_view map,
-             std::uint32_t id, const GuardLookup& lookup) {
-  const std::vector<GuardField>& fields = lookup.shape.fields;
+void add_map(NftBatch& batch, const Map& map, std::uint32_t id, const GuardLookup& lookup) {
   std::uint32_t type = 0;
-  std::uint32_t size = 0;
-  for (const GuardField& field : fields) {
+  for (const GuardField& field : lookup.shape.fields) {
     type = type << kTypeBits | nft_type_of(lookup.shape, field);
-    size += padded(field);
   }
-  if (fields.size() == 1) size = fields.front().size;
   batch.message(NFT_MSG_NEWSET, NLM_F_CREATE);
-  batch.text(NFTA_SET_TABLE, table);
-  batch.text(NFTA_SET_NAME, map);
+  batch.text(NFTA_SET_TABLE, map.table);
+  batch.text(NFTA_SET_NAME, map.name);
   batch.u32(NFTA_SET_FLAGS, NFT_SET_MAP);
   batch.u32(NFTA_SET_KEY_TYPE, type);
-  batch.u32(NFTA_SET_KEY_LEN, size);
+  batch.u32(NFTA_SET_KEY_LEN, static_cast<std::uint32_t>(map.key_size));
   batch.u32(NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
   batch.u32(NFTA_SET_ID, id);
-  batch.nest(NFTA_SET_DESC, [&] {
-    batch.u32(NFTA_SET_DESC_SIZE, static_cast<std::uint32_t>(lookup.elements.size()));
-  });
-  add_elements(batch, table, side, map, lookup, size);
+  Elements all;
+  for (const GuardElement& element : lookup.elements) all.push_back(&element);
+  change_elements(batch, NFT_MSG_NEWSETELEM, map, all);
+}
+
+/// Makes a map that holds the elements of `before` hold those of `after`.
+void update_map(NftBatch& batch, const Map& map, const GuardLookup& before,
+                const GuardLookup& after) {
+  const auto text = [](const GuardElement& element) {
+    return std::string(element.key.begin(), element.key.end());
+  };
+  std::unordered_map<std::string, const GuardElement*> gone;
+  for (const GuardElement& element : before.elements) gone.emplace(text(element), &element);
+  Elements come;
+  for (const GuardElement& element : after.elements) {
+    const auto same = gone.find(text(element));
+    if (same != gone.end() && same->second->target == element.target) {
+      gone.erase(same);
+    } else {
+      come.push_back(&element);
+    }
+  }
+  Elements go;
+  for (const auto& [key, element] : gone) go.push_back(element);
+  change_elements(batch, NFT_MSG_DELSETELEM, map, go);
+  change_elements(batch, NFT_MSG_NEWSETELEM, map, come);
+}
+
+/// Do these have the same rules, but for the content of maps?
+bool same_rules(const GuardChain& a, const GuardChain& b) {
+  return a.otherwise == b.otherwise &&
+         std::ranges::equal(a.lookups, b.lookups, [](const GuardLookup& x, const GuardLookup& y) {
+           if (x.shape != y.shape) return false;
+           return !x.shape.fields.empty() || x.elements.front().target == y.elements.front().target;
+         });
+}
+
+bool same_rules(const GuardDirection& a, const GuardDirection& b) {
+  return a.refuses() && b.refuses() && same_rules(a.first, b.first) &&
+         std::ranges::equal(a.after_sub, b.after_sub, [](const GuardChain& x, const GuardChain& y) {
+           return same_rules(x, y);
+         });
+}
+
+/// All chains: the one with the hook first.
+std::vector<const GuardChain*> chains_of(const GuardDirection& rules) {
+  std::vector<const GuardChain*> chains{&rules.first};
+  for (const GuardChain& chain : rules.after_sub) chains.push_back(&chain);
+  return chains;
 }
 
 /// What never has to be protected, or cannot be.
@@ -445,9 +505,8 @@ GuardTable::Side GuardTable::add_rules(NftBatch& batch, std::string_view chain, 
   Side side;
   if (!rules.refuses()) return side;
   const bool for_host = hook == NF_INET_LOCAL_IN;
-  std::vector<const GuardChain*> contents;
+  const std::vector<const GuardChain*> contents = chains_of(rules);
   side.chains.emplace_back(chain);
-  contents.push_back(&rules.first);
   if (!has_hook) {
     add_chain(batch, name_, chain);
     batch.text(NFTA_CHAIN_TYPE, "filter");
@@ -460,7 +519,6 @@ GuardTable::Side GuardTable::add_rules(NftBatch& batch, std::string_view chain, 
   }
   for (std::size_t i = 0; i < rules.after_sub.size(); ++i) {
     side.chains.push_back(fmt::format("{}_after_sub_{}", chain, i));
-    contents.push_back(&rules.after_sub[i]);
     add_chain(batch, name_, side.chains.back());
   }
   add_exemptions(batch, name_, chain, for_host, options_);
@@ -470,7 +528,9 @@ GuardTable::Side GuardTable::add_rules(NftBatch& batch, std::string_view chain, 
       std::string map;
       if (!lookup.shape.fields.empty()) {
         map = fmt::format("{}_{}", chain, side.maps.size());
-        add_map(batch, name_, chain, map, static_cast<std::uint32_t>(side.maps.size() + 1), lookup);
+        const Map made{
+            .table = name_, .side = chain, .name = map, .key_size = key_size(lookup.shape)};
+        add_map(batch, made, static_cast<std::uint32_t>(side.maps.size() + 1), lookup);
         side.maps.push_back(map);
       }
       Rule::add(batch, name_, name, [&](const Rule& rule) {
@@ -486,17 +546,43 @@ GuardTable::Side GuardTable::add_rules(NftBatch& batch, std::string_view chain, 
   return side;
 }
 
-int GuardTable::replace(const GuardRules& rules) {
+/// Policies of a kind that is there already change nothing but elements of maps.
+void GuardTable::update_maps(NftBatch& batch, std::string_view chain, const Side& side,
+                             const GuardDirection& rules) {
+  const auto before = chains_of(side.rules);
+  const auto after = chains_of(rules);
+  auto name = side.maps.begin();
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    for (std::size_t k = 0; k < before[i]->lookups.size(); ++k) {
+      const GuardLookup& old = before[i]->lookups[k];
+      if (old.shape.fields.empty()) continue;
+      const Map map{
+          .table = name_, .side = chain, .name = *name++, .key_size = key_size(old.shape)};
+      update_map(batch, map, old, after[i]->lookups[k]);
+    }
+  }
+}
+
+int GuardTable::replace(GuardRules rules) {
   NftBatch batch = nftables_.batch();
-  remove_rules(batch, input_, rules.input.refuses());
-  remove_rules(batch, forward_, rules.forward.refuses());
-  Side input = add_rules(batch, kSides[0], NF_INET_LOCAL_IN, rules.input, !input_.chains.empty());
-  Side forward =
-      add_rules(batch, kSides[1], NF_INET_FORWARD, rules.forward, !forward_.chains.empty());
-  if (batch.empty()) return 0;
-  if (const int error = nftables_.apply(batch); error != 0) return error;
+  const auto change = [&](Side& side, std::string_view chain, unsigned hook,
+                          const GuardDirection& wanted) {
+    if (same_rules(side.rules, wanted)) {
+      update_maps(batch, chain, side, wanted);
+      return Side{.chains = side.chains, .maps = side.maps, .rules = {}};
+    }
+    remove_rules(batch, side, wanted.refuses());
+    return add_rules(batch, chain, hook, wanted, !side.chains.empty());
+  };
+  Side input = change(input_, kSides[0], NF_INET_LOCAL_IN, rules.input);
+  Side forward = change(forward_, kSides[1], NF_INET_FORWARD, rules.forward);
+  if (!batch.empty()) {
+    if (const int error = nftables_.apply(batch); error != 0) return error;
+  }
   input_ = std::move(input);
+  input_.rules = std::move(rules.input);
   forward_ = std::move(forward);
+  forward_.rules = std::move(rules.forward);
   return 0;
 }
 

@@ -57,7 +57,7 @@ class GuardTable {
 
   const std::string& name() const { return name_; }
   /// Replaces all rules at once; 0, or an errno value, and then the former rules stay.
-  int replace(const GuardRules& rules);
+  int replace(GuardRules rules);
   /// Adds the packets that were dropped since the last call to `counters`; 0 or an errno value.
   /// ENOENT: somebody has removed the table.
   int collect(engine::CounterBlock& counters);
@@ -69,6 +69,7 @@ class GuardTable {
   struct Side {
     std::vector<std::string> chains;  // with rules in them; the first has the hook
     std::vector<std::string> maps;
+    GuardDirection rules;  // that they are made of
   };
 
   /// 0 or an errno value.
@@ -76,6 +77,9 @@ class GuardTable {
   void remove_rules(NftBatch& batch, const Side& side, bool keeps_hook);
   Side add_rules(NftBatch& batch, std::string_view chain, unsigned hook,
                  const GuardDirection& rules, bool has_hook);
+
+  void update_maps(NftBatch& batch, std::string_view chain, const Side& side,
+                   const GuardDirection& rules);
 
   const Options options_;
   const std::string name_;

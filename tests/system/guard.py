@@ -275,6 +275,22 @@ engine.xfrm(f"policy delete {SELECTOR} dir in")
 settled("hook input", False)
 lib.check_equal(probe(), ({}, COUNT), "no more: the policy is gone")
 
+# Elements of a map come, change and go; the rules stay.
+engine.xfrm(f"policy add src 192.0.3.0/24 dst {lib.NETS[4][1]} dir in {TEMPLATE}")
+settled("192.0.3.0")
+rules = nft("-a list chain inet xfrmfs_ipsec0 input")
+engine.xfrm(f"policy add {SELECTOR} dir in action block")
+settled("goto input_pol_block")
+lib.check_equal(probe(), ({BLOCK: COUNT}, 0), "one more policy: blocked")
+engine.xfrm(f"policy update {SELECTOR} dir in {TEMPLATE}")
+settled("goto input_pol_block", False)
+lib.check_equal(probe(), ({MISMATCH: COUNT}, 0), "the policy changes: protected")
+engine.xfrm(f"policy delete {SELECTOR} dir in")
+settled("192.0.1.0", False)
+lib.check_equal(probe(), ({}, COUNT), "the policy goes")
+settled("192.0.3.0")
+lib.check_equal(nft("-a list chain inet xfrmfs_ipsec0 input"), rules, "the rules were left alone")
+
 for family in (4, 6):
     with lib.scope():
         other = lib.Engine(west, tun=f"ipsec{family}")
