@@ -198,6 +198,30 @@ TEST(SpdTest, PriorityThenAgeDecidesAcrossShapes) {
 
 /// A reader must meet the old set of policies or the new one, never half a change: here a block
 /// and an allow that change places, always both in one publication.
+TEST(SpdTest, AnyChangeMakesAnotherVersion) {
+  ManualClock clock;
+  Engine engine(1, clock);
+  const auto version = [&] {
+    engine.publish();
+    return engine.view().snapshot()->spd.version();
+  };
+  PolicyParams params;
+  params.selector.family = Family::kIpv4;
+  const auto empty = version();
+  ASSERT_TRUE(engine.add_policy(params));
+  const auto added = version();
+  EXPECT_NE(added, empty);
+  engine.set_defaults({});
+  EXPECT_EQ(version(), added) << "no policy has changed";
+  ASSERT_TRUE(engine.update_policy(params));
+  const auto updated = version();
+  EXPECT_NE(updated, added);
+  EXPECT_EQ(engine.flush_policies(PolicyType::kMain), 1u);
+  const auto flushed = version();
+  EXPECT_NE(flushed, updated);
+  EXPECT_NE(flushed, empty) << "there is nothing again, but it is another time";
+}
+
 TEST(SpdTest, ReadersMeetWholeChanges) {
   ManualClock clock;
   Engine engine(1, clock);
