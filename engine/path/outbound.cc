@@ -189,7 +189,8 @@ std::size_t Outbound::collect_run(std::size_t begin) {
     const auto& [header, flow, slot] = ahead_[i];
     const auto bundle = classify(header, packet.bytes(), flow, *slot);
     if (!bundle) {
-      drop(i, bundle.error());
+      count_refusal(bundle.error(), 1);
+      forget(i);
       continue;
     }
     inner_[i] = InnerFacts::of(header, packet.bytes());
@@ -289,8 +290,7 @@ std::expected<Bundle, Mib> Outbound::resolve(const Flow& flow, const PolicyPair&
       const auto choice = snapshot.sad.choose(tmpl, flow, kNoMark, kNoIfId, around);
       if (choice.association != nullptr) {
         if (choice.association->params().direction == SaDirection::kIn) {
-          context_->count(Mib::kOutStateDirError);  // and once more below, as a kernel does
-          return std::unexpected(Mib::kOutPolError);
+          return std::unexpected(Mib::kOutStateDirError);
         }
         bundle.add(*choice.association);
         if (tmpl.mode != Mode::kTransport) around = &choice.association->params();
@@ -489,8 +489,18 @@ void Outbound::finish_inner_udp(const SaConfig& params, MutableBytes packet) con
   if (params.encapsulation && params.family() == Family::kIpv6) fill_udp_checksum(packet);
 }
 
+/// Why classify() gave no SAs. A kernel counts the one reason twice.
+void Outbound::count_refusal(Mib reason, std::size_t packets) {
+  context_->count(reason, packets);
+  if (reason == Mib::kOutStateDirError) context_->count(Mib::kOutPolError, packets);
+}
+
 void Outbound::drop(std::size_t i, Mib reason) {
   context_->count(reason);
+  forget(i);
+}
+
+void Outbound::forget(std::size_t i) {
   (*batch_)[i] = ClearPacket();
   dropped_[i] = true;
 }
@@ -504,7 +514,7 @@ void Outbound::seal_train(ClearPacket& train) {
   for (std::size_t begin = 0; begin < segments->count();) {
     const std::size_t rest = segments->count() - begin;
     const auto bundle = classify(*header, train.bytes());
-    if (!bundle) return context_->count(bundle.error(), rest);
+    if (!bundle) return count_refusal(bundle.error(), rest);
     std::size_t inner_mtu = 0;
     if (const auto fit = fits(*header, inner, segments->size(begin), **bundle, inner_mtu); !fit) {
       context_->count(fit.error(), rest);

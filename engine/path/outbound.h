@@ -57,6 +57,7 @@ class Outbound final : public OutboundPath {
   std::expected<Bundle, Mib> resolve(const Flow& flow, const PolicyPair& policies) const;
   std::expected<void, Mib> fits(const IpHeader& header, const InnerFacts& inner, std::size_t size,
                                 const Bundle& bundle, std::size_t& inner_mtu) const;
+  void count_refusal(Mib reason, std::size_t packets);
   void answer_too_big(ClearPacket& packet, const IpHeader& header, std::size_t inner_mtu);
   template <class SizeOf, class SizesOf>
   Admission admit(SecurityAssociation& association, std::size_t count, SizeOf&& size_of,
@@ -72,6 +73,7 @@ class Outbound final : public OutboundPath {
                     bool outermost);
   void finish_inner_udp(const SaConfig& params, MutableBytes packet) const;
   void drop(std::size_t i, Mib reason);
+  void forget(std::size_t i);
 
   // Trains.
   /// Packets sealed one behind the other, and how far they reach.

@@ -262,6 +262,13 @@ TEST_F(TunnelTest, AssociationForOneDirectionOnly) {
   EXPECT_TRUE(east_.send(packet()).sealed.empty());
   EXPECT_EQ(east_.moved(), (Moved{{"XfrmOutStateDirError", 1}, {"XfrmOutPolError", 1}}));
   EXPECT_EQ(east_.engine().find_sa(sa().id)->lifetime().usage().packets, 1u);
+  // Flows side by side, and the packets of a train, count what each counts alone.
+  const PacketData other = make(UdpPacket{.source = "192.0.1.1", .destination = "192.0.2.2"});
+  EXPECT_TRUE(east_.send({packet(), other}).sealed.empty());
+  EXPECT_EQ(east_.moved(), (Moved{{"XfrmOutStateDirError", 2}, {"XfrmOutPolError", 2}}));
+  const TcpPacket tcp{.source = "192.0.1.1", .destination = "192.0.2.1", .payload_size = 3000};
+  EXPECT_TRUE(east_.send(Super::of(tcp, 1000)).sealed.empty());
+  EXPECT_EQ(east_.moved(), (Moved{{"XfrmOutStateDirError", 3}, {"XfrmOutPolError", 3}}));
 }
 
 TEST_F(TunnelTest, YoungestAssociationIsChosen) {
