@@ -609,7 +609,6 @@ void Outbound::fill_frame(const Segments& segments, std::size_t begin, std::size
     return wire_->transmit(SealedPacket(std::move(frame), sealed.count > 1 ? segment_size : 0));
   }
   const InnerFacts outer = inner.after(params, protocol);
-  finish_inner_udp(params, frame.bytes());
   const auto again = Segments::of_sealed(frame.bytes(), outer.kept, front, segment_size);
   if (!again) return context_->count(Mib::kOutError, sealed.count);
   seal_segments(*again, 0, outer, bundle, level + 1);
