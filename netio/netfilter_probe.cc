@@ -20,21 +20,6 @@ namespace {
 
 using engine::Bytes;
 
-/// The value of the first attribute of this type; empty if there is none.
-Bytes attribute(Bytes bytes, unsigned wanted) {
-  while (bytes.size() >= sizeof(nlattr)) {
-    nlattr head;
-    std::memcpy(&head, bytes.data(), sizeof head);
-    if (head.nla_len < sizeof head || head.nla_len > bytes.size()) break;
-    if ((head.nla_type & NLA_TYPE_MASK) == wanted) {
-      return bytes.first(head.nla_len).subspan(sizeof head);
-    }
-    const std::size_t padded = NLMSG_ALIGN(std::size_t{head.nla_len});
-    bytes = bytes.size() < padded ? Bytes() : bytes.subspan(padded);
-  }
-  return {};
-}
-
 FileDescriptor open_netfilter(int flags) {
   return FileDescriptor(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_NETFILTER));
 }
@@ -115,8 +100,8 @@ bool is_output_chain(Bytes body) {
       head.nfgen_family != NFPROTO_IPV6) {
     return false;
   }
-  const Bytes hook = attribute(body.subspan(sizeof head), NFTA_CHAIN_HOOK);
-  const Bytes number = attribute(hook, NFTA_HOOK_HOOKNUM);
+  const Bytes hook = find_attribute(body.subspan(sizeof head), NFTA_CHAIN_HOOK);
+  const Bytes number = find_attribute(hook, NFTA_HOOK_HOOKNUM);
   if (number.size() < 4) return false;
   const std::uint32_t where = engine::load_be32(number.data());
   return where == NF_INET_LOCAL_OUT || where == NF_INET_POST_ROUTING;

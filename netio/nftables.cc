@@ -28,20 +28,6 @@ constexpr unsigned nft_type(unsigned type) {
   return unsigned{NFNL_SUBSYS_NFTABLES} << 8 | type;
 }
 
-/// The value of the first attribute of this type; empty if there is none.
-Bytes attribute(Bytes bytes, unsigned wanted) {
-  while (bytes.size() >= sizeof(nlattr)) {
-    nlattr head;
-    std::memcpy(&head, bytes.data(), sizeof head);
-    if (head.nla_len < sizeof head || head.nla_len > bytes.size()) break;
-    if ((head.nla_type & NLA_TYPE_MASK) == wanted) {
-      return bytes.first(head.nla_len).subspan(sizeof head);
-    }
-    bytes = bytes.subspan(std::min(bytes.size(), NLMSG_ALIGN(std::size_t{head.nla_len})));
-  }
-  return {};
-}
-
 /// The errno value of an NLMSG_ERROR and the message that it is about.
 struct Answer {
   int error = EBADMSG;
@@ -156,9 +142,10 @@ std::optional<NftCounter> read_counter(Bytes body) {
   if (body.size() < sizeof head) return std::nullopt;
   std::memcpy(&head, body.data(), sizeof head);
   const Bytes attributes = body.subspan(sizeof head);
-  const Bytes type = attribute(attributes, NFTA_OBJ_TYPE);
-  const Bytes name = attribute(attributes, NFTA_OBJ_NAME);
-  const Bytes packets = attribute(attribute(attributes, NFTA_OBJ_DATA), NFTA_COUNTER_PACKETS);
+  const Bytes type = find_attribute(attributes, NFTA_OBJ_TYPE);
+  const Bytes name = find_attribute(attributes, NFTA_OBJ_NAME);
+  const Bytes packets =
+      find_attribute(find_attribute(attributes, NFTA_OBJ_DATA), NFTA_COUNTER_PACKETS);
   if (head.nfgen_family != NFPROTO_INET || type.size() < 4 ||
       engine::load_be32(type.data()) != NFT_OBJECT_COUNTER || packets.size() < 8) {
     return std::nullopt;

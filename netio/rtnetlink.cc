@@ -161,6 +161,14 @@ std::vector<RouteMessage> split_messages(Bytes datagram) {
   return messages;
 }
 
+Bytes find_attribute(Bytes attributes, unsigned type) {
+  Bytes found;
+  for_each_attribute(attributes, [&](std::uint16_t here, Bytes value) {
+    if (found.data() == nullptr && (here & NLA_TYPE_MASK) == type) found = value;
+  });
+  return found;
+}
+
 std::optional<Link> read_link(Bytes body) {
   const auto head = front<ifinfomsg>(body);
   if (!head) return std::nullopt;

@@ -63,6 +63,10 @@ struct RouteMessage {
 /// The messages of one datagram. A body that does not fit into `datagram` ends the list.
 std::vector<RouteMessage> split_messages(engine::Bytes datagram);
 
+/// The value of the first attribute of this type, in any of the kernel's families of messages;
+/// empty if there is none.
+engine::Bytes find_attribute(engine::Bytes attributes, unsigned type);
+
 /// Reads RTM_NEWLINK and RTM_DELLINK; nothing if it is too short or has no name.
 std::optional<Link> read_link(engine::Bytes body);
 /// Reads RTM_NEWADDR and RTM_DELADDR; nothing for other families.
